@@ -1,0 +1,178 @@
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** Opaque handles; each is closed explicitly, and by the garbage collector or the end of the thread at the latest. */
+export type TunHandle = { readonly __tun: unique symbol }
+export type UdpHandle = { readonly __udp: unique symbol }
+export type KeyHandle = { readonly __key: unique symbol }
+export type PollHandle = { readonly __poll: unique symbol }
+export type TimerHandle = { readonly __timer: unique symbol }
+
+/**
+ * The addon: file descriptors, bytes, ciphers and errno, nothing of the protocol. Calls that do I/O take a whole
+ * batch. A result below 0 is -errno. Every offset, length and slot is checked against its array; a wrong one throws
+ * RangeError and touches no memory.
+ */
+export interface Native {
+  // ---- tun.c
+  /**
+   * Creates (or takes) the TUN device `name` with IFF_TUN | IFF_NO_PI | IFF_VNET_HDR. `offload` asks for checksum and
+   * segmentation offload. Throws an Error with `code` (errno name) and `syscall`.
+   */
+  tunOpen(
+    name: string,
+    offload: boolean,
+  ): { handle: TunHandle; fd: number; name: string; offload: boolean; udpOffload: boolean }
+  /**
+   * Reads until `limit` of the slots listed in `slots` are filled or the device has no more; a superpacket is cut into
+   * slots. The packet of slot s starts at `s * slotBytes + headroom`. Sets `lengths[s]` and `flags[s]` (bit 0:
+   * checksum partial). Returns the number of slots filled, in order; what did not fit of a superpacket comes at the
+   * next call. 0: nothing there.
+   */
+  tunRead(
+    tun: TunHandle,
+    slab: Uint8Array,
+    slotBytes: number,
+    headroom: number,
+    slots: Uint32Array,
+    limit: number,
+    lengths: Uint16Array,
+    flags: Uint8Array,
+  ): number
+  /**
+   * Writes the packets of slots[from..from+count), consecutive segments of one flow coalesced. Returns how many were
+   * taken (fewer: the device is full, wait for writability). Packets the kernel refuses are counted in `stats`
+   * and are among those taken.
+   */
+  tunWrite(
+    tun: TunHandle,
+    slab: Uint8Array,
+    slotBytes: number,
+    headroom: number,
+    slots: Uint32Array,
+    from: number,
+    count: number,
+    lengths: Uint16Array,
+    flags: Uint8Array,
+  ): number
+  tunStats(tun: TunHandle): {
+    readPackets: number
+    readFrames: number
+    writtenPackets: number
+    writtenFrames: number
+    refused: number
+    malformed: number
+    lastErrno: number
+  }
+  tunClose(tun: TunHandle): void
+
+  // ---- udp.c
+  /**
+   * A UDP socket, non-blocking, bound to `device` (SO_BINDTODEVICE) unless empty and to `address`:`port` (empty: any;
+   * one dual-stack IPv6 socket where the kernel has IPv6, else IPv4). DF set (IP_MTU_DISCOVER probe), PKTINFO,
+   * IP_RECVERR, receive time stamps and ECN on. Throws an Error with `code` and `syscall`.
+   */
+  udpOpen(options: {
+    device: string
+    address: string
+    port: number
+    receiveBufferBytes: number
+    sendBufferBytes: number
+    offload: boolean
+    reuseAddress: boolean
+  }): { handle: UdpHandle; fd: number; port: number; gso: boolean; gro: boolean }
+  /**
+   * Sends rows [from, from+count) of a DatagramBatch (base/datagram-batch.ts). Runs of equal size and address leave as
+   * UDP_SEGMENT messages, all by sendmmsg. Returns the number of rows taken; fewer than `count` means that the socket
+   * is full (EAGAIN, ENOBUFS): wait for writability. Datagrams the kernel refuses otherwise are counted per errno and
+   * are among those taken.
+   */
+  udpSend(
+    socket: UdpHandle,
+    slab: Uint8Array,
+    rows: Uint32Array,
+    from: number,
+    count: number,
+    addresses: Uint32Array,
+  ): number
+  /**
+   * Receives into the slab from its start: fills rows and address records, GRO messages split by their stride.
+   * Returns the number of rows; 0: nothing there. `addressCount[0]` is set to the number of records.
+   */
+  udpReceive(
+    socket: UdpHandle,
+    slab: Uint8Array,
+    rows: Uint32Array,
+    addresses: Uint32Array,
+    addressCount: Uint32Array,
+  ): number
+  /** Takes one queued socket error (ICMP, path MTU): its errno, the MTU for EMSGSIZE, the remote address. */
+  udpError(socket: UdpHandle, address: Uint32Array): { errno: number; mtu: number } | undefined
+  udpStats(socket: UdpHandle): {
+    gso: boolean
+    gro: boolean
+    sentDatagrams: number
+    sentMessages: number
+    receivedDatagrams: number
+    receivedMessages: number
+    sendRefused: number
+    lastSendErrno: number
+    receiveOverflow: number
+  }
+  udpClose(socket: UdpHandle): void
+
+  // ---- aead.c  (see core/packet-cipher.ts for the rows)
+  /** 1 = ChaCha20-Poly1305, 2 = AES-256-GCM. */
+  keyCreate(cipher: number, key: Uint8Array): KeyHandle
+  keySeal(
+    key: KeyHandle,
+    destination: Uint8Array,
+    source: Uint8Array,
+    rows: Uint32Array,
+    from: number,
+    count: number,
+  ): void
+  keyOpen(
+    key: KeyHandle,
+    destination: Uint8Array,
+    source: Uint8Array,
+    rows: Uint32Array,
+    from: number,
+    count: number,
+  ): void
+  keyDestroy(key: KeyHandle): void
+  /** Whether the processor has AES instructions. */
+  hasAes(): boolean
+
+  // ---- poll.c
+  /** Calls back on readiness, `events`: 1 readable, 2 writable. Works in worker threads (the caller's libuv loop). */
+  pollStart(fd: number, events: number, callback: (events: number) => void): PollHandle
+  pollChange(poll: PollHandle, events: number): void
+  /** Must be called before the descriptor is closed. */
+  pollStop(poll: PollHandle): void
+  /** A timerfd on the caller's loop: about 50 µs exact, where Node's own timers are 1 ms coarse. */
+  timerStart(callback: () => void): TimerHandle
+  /** Fires once, `microseconds` from now; arming again replaces the former time. Below 0: disarms. */
+  timerArm(timer: TimerHandle, microseconds: number): void
+  timerStop(timer: TimerHandle): void
+  /** CLOCK_MONOTONIC in µs. */
+  monotonicUs(): number
+
+  // ---- netlink.c
+  /** A route netlink socket that tells of links, addresses and routes: readable when something changed. */
+  netlinkOpen(): { fd: number }
+  /** Reads and throws away what is queued; true if anything was there. */
+  netlinkDrain(fd: number): boolean
+  closeFd(fd: number): void
+}
+
+function packageRoot(): string {
+  // The same file is run from src/ (tests) and from dist/src/ (installed).
+  const here = dirname(fileURLToPath(import.meta.url))
+  return here.includes(`${'/dist/'}src`) ? join(here, '../../..') : join(here, '../..')
+}
+
+const require = createRequire(import.meta.url)
+/** The addon, loaded from prebuilds/ or build/ by node-gyp-build. */
+export const native: Native = require('node-gyp-build')(packageRoot())
