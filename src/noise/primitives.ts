@@ -4,7 +4,11 @@ export interface Primitives {
   dh(privateKey: Uint8Array, publicKey: Uint8Array): Uint8Array | undefined
   /** The X25519 public key of a private key. */
   publicKey(privateKey: Uint8Array): Uint8Array
-  /** BLAKE2b with 64 bytes of output (RFC 7693). */
+  /** The hash below by its name in Noise, its output and its block in bytes; the handshake uses BLAKE2b, 64, 128. */
+  readonly hashName: string
+  readonly hashBytes: number
+  readonly hashBlockBytes: number
+  /** BLAKE2b with 64 bytes of output (RFC 7693), of the parts one after the other. */
   hash(...parts: Uint8Array[]): Uint8Array
   /** Keyed BLAKE2b with 16 bytes of output, key of 16 to 64 bytes: message macs. */
   mac(key: Uint8Array, ...parts: Uint8Array[]): Uint8Array

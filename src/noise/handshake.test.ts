@@ -1,0 +1,377 @@
+import fc from 'fast-check'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { Prng } from '../base/prng.js'
+import { loadPrimitives } from '../io/primitives.js'
+import { CipherBit, Initiation, Response } from '../wire/message.js'
+import { type HandshakeFailure, isFailure } from './failure.js'
+import {
+  chooseCipher,
+  consumeInitiation,
+  type Identity,
+  InitiatorHandshake,
+  type Offer,
+  type ResponderHandshake,
+} from './handshake.js'
+import { MacGate } from './mac-gate.js'
+import { PeerMacs } from './peer-macs.js'
+import type { Primitives } from './primitives.js'
+
+const BOTH = CipherBit.ChaCha20Poly1305 | CipherBit.Aes256Gcm
+const random = new Prng(1)
+const psk = new Uint8Array(32).fill(5)
+const from = Uint32Array.of(4 | (7 << 16), 0x0100007f, 0, 0, 0)
+const known = () => true
+
+let primitives: Primitives
+let alice: Identity
+let bob: Identity
+let toAlice: PeerMacs
+let toBob: PeerMacs
+
+beforeAll(async () => {
+  primitives = await loadPrimitives()
+  alice = newIdentity()
+  bob = newIdentity()
+  toAlice = new PeerMacs(primitives, alice.publicKey)
+  toBob = new PeerMacs(primitives, bob.publicKey)
+})
+
+function newIdentity(): Identity {
+  const privateKey = new Uint8Array(32)
+  random.fill(privateKey)
+  return { privateKey, publicKey: primitives.publicKey(privateKey) }
+}
+
+function offer(change: Partial<Offer> = {}): Offer {
+  return { ciphers: BOTH, features: 0x8001, bootId: 0xfedcba9876543210n, ...change }
+}
+
+function got<T extends object>(result: T | HandshakeFailure): T {
+  if (isFailure(result)) throw new Error(`unexpected ${result}`)
+  return result
+}
+
+function start(change: { psk?: Uint8Array; offer?: Offer; senderIndex?: number } = {}): InitiatorHandshake {
+  return got(
+    InitiatorHandshake.start(primitives, {
+      identity: alice,
+      remotePublicKey: bob.publicKey,
+      macs: toBob,
+      psk,
+      senderIndex: 0xabcde0,
+      offer: offer(),
+      random,
+      ...change,
+    }),
+  )
+}
+
+function consume(message: Uint8Array, isKnown = known): ResponderHandshake | HandshakeFailure {
+  return consumeInitiation(primitives, bob, message, random, isKnown)
+}
+
+function respond(responder: ResponderHandshake, change: { psk?: Uint8Array; offer?: Offer } = {}) {
+  return responder.respond({
+    macs: toAlice,
+    psk,
+    senderIndex: 0x123460,
+    offer: offer({ bootId: 77n, features: 3 }),
+    ...change,
+  })
+}
+
+describe('a handshake', () => {
+  it('gives both ends the same keys, hash and cipher, and each the other one’s identity', () => {
+    const initiator = start()
+    expect(initiator.message).toHaveLength(Initiation.bytes)
+    expect(new MacGate(primitives, bob.publicKey, random).check(initiator.message, from, 0)).toBe('pass')
+
+    const responder = got(consume(initiator.message))
+    expect(responder.remotePublicKey).toEqual(alice.publicKey)
+    expect(responder.payload).toEqual({
+      version: 1,
+      ciphers: BOTH,
+      features: 0x8001,
+      bootId: 0xfedcba9876543210n,
+    })
+    const { message, result: theirs } = got(respond(responder))
+    expect(message).toHaveLength(Response.bytes)
+    expect(new MacGate(primitives, alice.publicKey, random).check(message, from, 0)).toBe('pass')
+
+    const ours = got(initiator.consumeResponse(message))
+    expect(ours).toMatchObject({
+      initiator: true,
+      remotePublicKey: bob.publicKey,
+      remoteIndex: 0x123460,
+      remoteBootId: 77n,
+      remoteFeatures: 3,
+      cipher: CipherBit.Aes256Gcm,
+    })
+    expect(theirs).toMatchObject({
+      initiator: false,
+      remotePublicKey: alice.publicKey,
+      remoteIndex: 0xabcde0,
+      remoteBootId: 0xfedcba9876543210n,
+      remoteFeatures: 0x8001,
+      cipher: CipherBit.Aes256Gcm,
+    })
+    expect(ours.sendKey).toHaveLength(32)
+    expect(ours.sendKey).toEqual(theirs.receiveKey)
+    expect(ours.receiveKey).toEqual(theirs.sendKey)
+    expect(ours.sendKey).not.toEqual(ours.receiveKey)
+    expect(ours.handshakeHash).toEqual(theirs.handshakeHash)
+    expect(initiator.open).toBe(false)
+    expect(initiator.consumeResponse(message)).toBe('handshakeUnexpected')
+  })
+
+  it('gives other keys each time, also for the same initiation', () => {
+    const initiator = start()
+    const first = got(respond(got(consume(initiator.message)))).result
+    const second = got(respond(got(consume(initiator.message)))).result
+    expect(first.sendKey).not.toEqual(second.sendKey)
+    expect(first.handshakeHash).not.toEqual(second.handshakeHash)
+  })
+
+  it('is a failure with a wrong psk, which the initiator notices; the genuine answer still counts', () => {
+    const initiator = start()
+    const wrong = got(respond(got(consume(initiator.message)), { psk: new Uint8Array(32) })).message
+    expect(initiator.consumeResponse(wrong)).toBe('handshakeFailed')
+    const right = got(respond(got(consume(initiator.message)))).message
+    expect(isFailure(initiator.consumeResponse(right))).toBe(false)
+  })
+
+  it('is a failure with somebody else’s key', () => {
+    const { message } = start()
+    expect(consumeInitiation(primitives, newIdentity(), message, random, known)).toBe('handshakeFailed')
+    // A responder that has the address but not the key of the one meant.
+    const mallory = newIdentity()
+    const initiator = start()
+    const state = consumeInitiation(primitives, mallory, initiator.message, random, known)
+    expect(state).toBe('handshakeFailed')
+    expect(initiator.open).toBe(true)
+  })
+
+  it('with our own initiation sent back to us is a failure', () => {
+    const initiator = start()
+    expect(consumeInitiation(primitives, alice, initiator.message, random, known)).toBe('handshakeFailed')
+  })
+
+  it('with an unknown key is refused before the second Diffie-Hellman', () => {
+    let count = 0
+    const counting: Primitives = {
+      ...primitives,
+      dh(privateKey, publicKey) {
+        count++
+        return primitives.dh(privateKey, publicKey)
+      },
+    }
+    const asked: Uint8Array[] = []
+    const isKnown = (key: Uint8Array) => {
+      asked.push(key)
+      return false
+    }
+    expect(consumeInitiation(counting, bob, start().message, random, isKnown)).toBe('handshakeUnknownPeer')
+    expect(asked).toEqual([alice.publicKey])
+    expect(count).toBe(1)
+  })
+
+  it('with a peer whose key is no usable point fails at the start', () => {
+    const nobody = new Uint8Array(32)
+    const started = InitiatorHandshake.start(primitives, {
+      identity: alice,
+      remotePublicKey: nobody,
+      macs: new PeerMacs(primitives, nobody),
+      psk,
+      senderIndex: 0,
+      offer: offer(),
+      random,
+    })
+    expect(started).toBe('handshakeFailed')
+  })
+
+  it('refuses another version, and a response with a cipher that was not offered', () => {
+    // A payload of the right shape from an end that breaks the rules: its offer is written over as it is sealed.
+    const lying = (at: number, value: number): Primitives => ({
+      ...primitives,
+      seal(key, nonce, associated, plaintext) {
+        const changed = plaintext.slice()
+        if (changed.length === 12) changed[at] = value
+        return primitives.seal(key, nonce, associated, changed)
+      },
+    })
+    const versionTwo = InitiatorHandshake.start(lying(0, 2), {
+      identity: alice,
+      remotePublicKey: bob.publicKey,
+      macs: toBob,
+      psk,
+      senderIndex: 32,
+      offer: offer(),
+      random,
+    })
+    expect(consume(got(versionTwo).message)).toBe('handshakeVersion')
+
+    const answerOf = (initiator: InitiatorHandshake, at: number, value: number): Uint8Array =>
+      got(respond(got(consumeInitiation(lying(at, value), bob, initiator.message, random, known)))).message
+    for (const [at, value] of [
+      [0, 2],
+      [1, 0],
+      [1, BOTH],
+      [1, 4],
+      [1, CipherBit.Aes256Gcm],
+    ] as const) {
+      const initiator = start({ offer: offer({ ciphers: CipherBit.ChaCha20Poly1305 }) })
+      expect(initiator.consumeResponse(answerOf(initiator, at, value))).toBe('handshakeVersion')
+      expect(initiator.open).toBe(false)
+    }
+  })
+
+  it('treats a wrong order of calls as a fault of ours', () => {
+    expect(() => start({ senderIndex: 1 })).toThrow('path bits')
+    expect(() => start({ senderIndex: 1 << 24 })).toThrow('too large')
+    expect(() => start({ psk: new Uint8Array(31) })).toThrow('32 bytes')
+    expect(() => start({ offer: offer({ ciphers: CipherBit.Aes256Gcm }) })).toThrow('every end offers')
+    const responder = got(consume(start().message))
+    respond(responder)
+    expect(() => respond(responder)).toThrow('answered twice')
+  })
+})
+
+describe('the cipher', () => {
+  const ChaCha = CipherBit.ChaCha20Poly1305
+  const Aes = CipherBit.Aes256Gcm
+  it.each([
+    [ChaCha, ChaCha, ChaCha],
+    [ChaCha, BOTH, ChaCha],
+    [BOTH, ChaCha, ChaCha],
+    [BOTH, BOTH, Aes],
+    [BOTH | 0xf0, BOTH, Aes],
+    [0xf0 | ChaCha, BOTH, ChaCha],
+    [Aes, BOTH, Aes],
+    [Aes, ChaCha, undefined],
+    [0, BOTH, undefined],
+    [0xf0, BOTH, undefined],
+  ])('offered %i, own %i: %s', (offered, own, chosen) => {
+    expect(chooseCipher(offered, own)).toBe(chosen)
+  })
+
+  it('is agreed on by both ends', () => {
+    for (const initiatorHas of [ChaCha, BOTH]) {
+      for (const responderHas of [ChaCha, BOTH]) {
+        const initiator = start({ offer: offer({ ciphers: initiatorHas }) })
+        const answer = got(
+          respond(got(consume(initiator.message)), { offer: offer({ ciphers: responderHas }) }),
+        )
+        const cipher = initiatorHas === BOTH && responderHas === BOTH ? Aes : ChaCha
+        expect(answer.result.cipher).toBe(cipher)
+        expect(got(initiator.consumeResponse(answer.message)).cipher).toBe(cipher)
+      }
+    }
+  })
+})
+
+describe('damaged messages', () => {
+  /** What the whole way in says: first the gate, then the handshake. */
+  const atResponder = (gate: MacGate, message: Uint8Array): string => {
+    const verdict = gate.check(message, undefined, 0)
+    if (verdict !== 'pass') return verdict
+    const result = consume(message)
+    return isFailure(result) ? result : 'accepted'
+  }
+  const atInitiator = (gate: MacGate, initiator: InitiatorHandshake, message: Uint8Array): string => {
+    const verdict = gate.check(message, undefined, 0)
+    if (verdict !== 'pass') return verdict
+    const result = initiator.consumeResponse(message)
+    return isFailure(result) ? result : 'accepted'
+  }
+
+  it('are told by each flipped bit: by the gate, and behind it by somebody who can make macs', () => {
+    const gateOfBob = new MacGate(primitives, bob.publicKey, random)
+    const gateOfAlice = new MacGate(primitives, alice.publicKey, random)
+    const initiator = start()
+    const response = got(respond(got(consume(initiator.message)))).message
+    for (let at = 0; at < Initiation.mac2; at++) {
+      const forged = initiator.message.slice()
+      forged[at]! ^= 1 << (at % 8)
+      expect(atResponder(gateOfBob, forged)).toBe(at === 0 ? 'badLength' : 'badMac')
+      if (at === 0 || at >= Initiation.mac1) continue
+      toBob.writeMac1(forged)
+      expect(atResponder(gateOfBob, forged), `byte ${at} of message 1`).toBe('handshakeFailed')
+    }
+    for (let at = 0; at < Response.mac2; at++) {
+      const forged = response.slice()
+      forged[at]! ^= 1 << (at % 8)
+      expect(atInitiator(gateOfAlice, initiator, forged)).toBe(at === 0 ? 'badLength' : 'badMac')
+      if (at === 0 || at >= Response.mac1) continue
+      toAlice.writeMac1(forged)
+      const expected = at < Response.senderIndex ? 'handshakeUnexpected' : 'handshakeFailed'
+      expect(atInitiator(gateOfAlice, initiator, forged), `byte ${at} of message 2`).toBe(expected)
+    }
+    expect(atInitiator(gateOfAlice, initiator, response)).toBe('accepted')
+  })
+
+  it('are told by each wrong length, with and without the gate', () => {
+    const gateOfBob = new MacGate(primitives, bob.publicKey, random)
+    const initiator = start()
+    const response = got(respond(got(consume(initiator.message)))).message
+    for (let bytes = 0; bytes < Initiation.bytes + 4; bytes++) {
+      const wrong = new Uint8Array(bytes)
+      if (bytes !== Initiation.bytes) {
+        wrong.set(initiator.message.subarray(0, bytes))
+        expect(gateOfBob.check(wrong, from, 0)).toBe('badLength')
+        expect(consume(wrong)).toBe('badLength')
+      }
+      if (bytes !== Response.bytes) {
+        wrong.set(response.subarray(0, bytes))
+        expect(gateOfBob.check(wrong, from, 0)).toBe('badLength')
+        expect(initiator.consumeResponse(wrong)).toBe('badLength')
+      }
+    }
+  })
+
+  it('never get through, 10,000 mutations each', () => {
+    const gateOfBob = new MacGate(primitives, bob.publicKey, random)
+    const gateOfAlice = new MacGate(primitives, alice.publicKey, random)
+    const initiator = start()
+    const response = got(respond(got(consume(initiator.message)))).message
+    const changes = fc.record({
+      bytes: fc.array(fc.tuple(fc.nat(1000), fc.integer({ min: 1, max: 255 })), {
+        minLength: 1,
+        maxLength: 6,
+      }),
+      cut: fc.option(fc.nat(150), { freq: 4 }),
+      // One in ten attackers knows the public key; each of those costs Diffie-Hellmans.
+      macs: fc.integer({ min: 0, max: 9 }).map((value) => value === 0),
+    })
+    const mutate = (
+      message: Uint8Array,
+      change: typeof changes extends fc.Arbitrary<infer C> ? C : never,
+    ) => {
+      const forged = message.slice(0, change.cut ?? message.length)
+      for (const [at, bits] of change.bytes) if (forged.length > 0) forged[at % forged.length]! ^= bits
+      return forged
+    }
+    const same = (a: Uint8Array, b: Uint8Array, bytes: number) =>
+      a.length === b.length && a.subarray(0, bytes).every((byte, at) => byte === b[at])
+
+    fc.assert(
+      fc.property(changes, (change) => {
+        const forged = mutate(initiator.message, change)
+        if (change.macs && forged[0] === 1 && forged.length === Initiation.bytes) toBob.writeMac1(forged)
+        if (same(forged, initiator.message, Initiation.mac2)) return
+        expect(['badLength', 'badMac', 'handshakeFailed']).toContain(atResponder(gateOfBob, forged))
+      }),
+      { numRuns: 10_000 },
+    )
+    fc.assert(
+      fc.property(changes, (change) => {
+        const forged = mutate(response, change)
+        if (change.macs && forged[0] === 2 && forged.length === Response.bytes) toAlice.writeMac1(forged)
+        if (same(forged, response, Response.mac2)) return
+        const verdict = atInitiator(gateOfAlice, initiator, forged)
+        expect(['badLength', 'badMac', 'handshakeFailed', 'handshakeUnexpected']).toContain(verdict)
+      }),
+      { numRuns: 10_000 },
+    )
+    expect(isFailure(initiator.consumeResponse(response))).toBe(false)
+  }, 60_000)
+})
