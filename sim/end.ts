@@ -1,0 +1,390 @@
+import { assert } from '../src/base/assert.js'
+import {
+  ADDRESS_WORDS,
+  DatagramBatch,
+  ROW_ADDRESS,
+  ROW_AGE,
+  ROW_LENGTH,
+  ROW_OFFSET,
+  ROW_WORDS,
+} from '../src/base/datagram-batch.js'
+import { PacketBatch, PacketPool, SlotFlag } from '../src/base/packet-pool.js'
+import { Prng } from '../src/base/prng.js'
+import { type DurationUs, type Instant, NEVER, SECOND } from '../src/base/time.js'
+import { Device, type DeviceConfig } from '../src/core/device.js'
+import type { Event } from '../src/core/events.js'
+import type { PacketCiphers } from '../src/core/packet-cipher.js'
+import type { Primitives } from '../src/noise/primitives.js'
+import type { DropSums } from './checkers.js'
+import type { Clock, Handler } from './clock.js'
+import { Identity, partialChecksum } from './inner-packet.js'
+import type { Ledger } from './ledger.js'
+import type { Attachment, Network } from './network.js'
+
+/** How the machine of one end behaves. */
+export interface MachineParameters {
+  /** The monotonic clock's value when the world begins, and how much faster it runs than the world's. */
+  clockBaseUs: number
+  clockDriftPpm: number
+  /** From a datagram's arrival or a timer's moment to the wake-up. */
+  wakeUs: DurationUs
+  /** Share of wake-ups that come late, and by how much at most. */
+  stallShare: number
+  stallUs: DurationUs
+  poolBytes: number
+  /** The socket takes no more while so many bytes wait in the access line. */
+  socketBytesMax: number
+}
+
+export const GOOD_MACHINE: MachineParameters = {
+  clockBaseUs: 0,
+  clockDriftPpm: 0,
+  wakeUs: 20,
+  stallShare: 0,
+  stallUs: 0,
+  poolBytes: 8 << 20,
+  socketBytesMax: Number.POSITIVE_INFINITY,
+}
+
+/** What is shared by all ends, since only one of them works at a time. */
+const BATCH_ROWS = 512
+const received = new DatagramBatch(BATCH_ROWS * 2048, BATCH_ROWS, 64)
+const transmit = new DatagramBatch(BATCH_ROWS * 2048, BATCH_ROWS, 64)
+const delivered = new PacketBatch(BATCH_ROWS)
+const taken = new PacketBatch(BATCH_ROWS)
+const identity = new Identity()
+const WAKE_ROUNDS_MAX = 1000
+
+export type Receiver = (identity: Identity, slab: Uint8Array, at: number, now: Instant) => void
+
+/**
+ * One end of the tunnel in the model world: a real Device with its packet memory, its sockets, its TUN and its own
+ * clock. The counterpart of daemon/loop.ts.
+ */
+export class End {
+  device: Device
+  pool: PacketPool
+  /** By flow number: who is told of a delivered packet. */
+  readonly receivers: (Receiver | undefined)[] = []
+  readonly events: { at: Instant; event: Event }[] = []
+  running = true
+  /** Packets that found packet memory full when they came from the TUN's side: the kernel's queue would drop them. */
+  tunRefused = 0
+  /** Datagrams for a socket that is closed. */
+  portClosed = 0
+  /** Sums over former runs. */
+  private readonly formerDrops: DropSums = {}
+  diedWithRestart = 0
+  restarts = 0
+
+  private readonly inboxes: number[][]
+  private readonly blocked: boolean[]
+  /** Slots that wait in the TUN for the next wake-up. */
+  private readonly tun: number[] = []
+  /** Wake-ups after which a timer was still due. */
+  overdueTimers = 0
+  wakeUps = 0
+  private wakePending = false
+  private timerGeneration = 0
+  private timerAt: Instant = NEVER
+  private readonly waker: Handler
+  private readonly timer: Handler
+  private lastLocal = Number.NEGATIVE_INFINITY
+  private readonly random: Prng
+  /** Randomness of the traffic that starts here, apart from the machine's. */
+  readonly trafficRandom: Prng
+
+  constructor(
+    readonly name: string,
+    readonly config: DeviceConfig,
+    readonly machine: MachineParameters,
+    readonly attachments: Attachment[],
+    private readonly clock: Clock,
+    private readonly network: Network,
+    private readonly ledger: Ledger,
+    private readonly primitives: Primitives,
+    private readonly ciphers: PacketCiphers,
+    seed: number,
+  ) {
+    this.random = new Prng(seed)
+    this.trafficRandom = new Prng(~seed)
+    this.waker = { id: clock.nextHandlerId(), fire: () => this.wake() }
+    this.timer = {
+      id: clock.nextHandlerId(),
+      fire: (generation) => {
+        if (generation === this.timerGeneration) this.scheduleWake()
+      },
+    }
+    this.inboxes = attachments.map(() => [])
+    this.blocked = attachments.map(() => false)
+    attachments.forEach((attachment, link) => {
+      attachment.socket = { receive: (slot) => this.datagramArrived(link, slot) }
+    })
+    this.pool = new PacketPool(machine.poolBytes)
+    this.device = this.start()
+    this.scheduleWake()
+  }
+
+  /** This end's monotonic clock at the world's `now`; never goes back. */
+  local(now: Instant): Instant {
+    const value = this.machine.clockBaseUs + Math.floor(now * (1 + this.machine.clockDriftPpm * 1e-6))
+    return value
+  }
+
+  /** The first moment of the world at which {@link local} shows `instant`. */
+  private worldTime(instant: Instant): Instant {
+    let world = Math.ceil((instant - this.machine.clockBaseUs) / (1 + this.machine.clockDriftPpm * 1e-6))
+    while (this.local(world) < instant) world++
+    return world
+  }
+
+  private start(): Device {
+    return new Device(this.config, {
+      now: this.local(this.clock.now),
+      random: new Prng(this.random.nextUint32()),
+      primitives: this.primitives,
+      ciphers: this.ciphers,
+      pool: this.pool,
+    })
+  }
+
+  /** Ends the program: without a word as by SIGKILL, or with Close frames. Nothing is received until {@link restart}. */
+  stop(graceful: boolean): void {
+    if (!this.running) return
+    if (graceful) {
+      this.device.close(this.local(this.clock.now))
+      this.drain(this.local(this.clock.now))
+    }
+    this.running = false
+    for (let link = 0; link < this.inboxes.length; link++) {
+      for (const slot of this.inboxes[link]!) this.dropAtSocket(slot)
+      this.inboxes[link]!.length = 0
+    }
+    this.diedWithRestart += this.pool.slotCount - this.pool.freeCount
+    this.addDrops(this.formerDrops)
+    this.timerGeneration++
+    this.timerAt = NEVER
+    this.tun.length = 0
+  }
+
+  /** A new program with the same keys: another boot id, empty memory. */
+  restart(): void {
+    if (this.running) this.stop(false)
+    this.restarts++
+    this.pool = new PacketPool(this.machine.poolBytes)
+    this.blocked.fill(false)
+    this.device = this.start()
+    this.running = true
+    this.scheduleWake()
+  }
+
+  private addDrops(to: DropSums): void {
+    for (const [reason, count] of Object.entries(this.device.drops.snapshot())) {
+      const name = reason as keyof DropSums
+      to[name] = (to[name] ?? 0) + count
+    }
+  }
+
+  /** Drops counted so far by all runs of this end. */
+  drops(): DropSums {
+    const sums = { ...this.formerDrops }
+    if (this.running) this.addDrops(sums)
+    return sums
+  }
+
+  /**
+   * A slot for a packet that comes from the TUN, or -1 when the kernel would drop it: packet memory full or the
+   * program not running. To be filled (slab, length, flags) and given to {@link tunSend}.
+   */
+  tunSlot(): number {
+    if (!this.running) return -1
+    const slot = this.pool.take()
+    if (slot < 0) this.tunRefused++
+    return slot
+  }
+
+  tunSend(slot: number): void {
+    this.tun.push(slot)
+    this.scheduleWake()
+  }
+
+  private dropAtSocket(slot: number): void {
+    this.portClosed++
+    this.network.store.length[slot] = 0
+    this.network.store.release(slot)
+  }
+
+  private datagramArrived(link: number, slot: number): void {
+    if (!this.running) {
+      this.dropAtSocket(slot)
+      return
+    }
+    this.inboxes[link]!.push(slot)
+    this.scheduleWake()
+  }
+
+  private scheduleWake(): void {
+    if (this.wakePending) return
+    this.wakePending = true
+    let delay = this.machine.wakeUs
+    if (this.machine.stallShare > 0 && this.random.next() < this.machine.stallShare) {
+      delay += this.random.next() * this.machine.stallUs
+    }
+    this.clock.at(this.clock.now + delay, this.waker)
+  }
+
+  /** One turn of the loop. */
+  private wake(): void {
+    this.wakePending = false
+    if (!this.running) return
+    const now = this.local(this.clock.now)
+    assert(now >= this.lastLocal, "an end's clock went back")
+    this.lastLocal = now
+    this.wakeUps++
+    for (let link = 0; link < this.inboxes.length; link++) this.readSocket(link, now)
+    this.readTun(now)
+    if (this.device.nextTimeout() <= now) this.device.handleTimeout(now)
+    this.drain(now)
+    this.armTimer()
+  }
+
+  private readTun(now: Instant): void {
+    for (let next = 0; next < this.tun.length; ) {
+      taken.count = 0
+      while (next < this.tun.length && taken.count < taken.capacity) {
+        taken.slots[taken.count++] = this.tun[next++]!
+      }
+      this.device.handleTun(taken, now)
+    }
+    this.tun.length = 0
+  }
+
+  private readSocket(link: number, now: Instant): void {
+    const inbox = this.inboxes[link]!
+    const store = this.network.store
+    for (let next = 0; next < inbox.length; ) {
+      received.clear()
+      let bytes = 0
+      let lastSource = -1
+      while (next < inbox.length && received.count < received.capacity) {
+        const slot = inbox[next]!
+        const source = store.source[slot]!
+        if (source !== lastSource) {
+          if (received.addressCount === received.addressCapacity) break
+          this.writeSource(received, link, source)
+          lastSource = source
+        }
+        const length = store.length[slot]!
+        received.slab.set(store.bytes(slot), bytes)
+        const row = received.count++ * ROW_WORDS
+        received.rows[row + ROW_OFFSET] = bytes
+        received.rows[row + ROW_LENGTH] = length
+        received.rows[row + ROW_ADDRESS] = received.addressCount - 1
+        const age = now - this.local(store.arrivedAt[slot]!)
+        received.rows[row + ROW_AGE] = Math.min(Math.max(age, 0), SECOND)
+        bytes += length
+        store.length[slot] = 0
+        store.release(slot)
+        next++
+      }
+      received.bytes = bytes
+      this.device.handleDatagrams(link, received, now)
+    }
+    inbox.length = 0
+  }
+
+  /** Appends the address record of a received datagram: who sent it, and where it was sent to. */
+  private writeSource(batch: DatagramBatch, link: number, source: number): void {
+    const at = batch.addressCount++ * ADDRESS_WORDS
+    batch.addresses.set(this.network.addresses.record(source), at)
+    batch.addresses[at + 5] = link + 1
+    batch.addresses[at + 6] = this.attachments[link]!.localWord
+    batch.addresses.fill(0, at + 7, at + ADDRESS_WORDS)
+  }
+
+  /** What the core has to say now: to the sockets, to the TUN, to the log. */
+  private drain(now: Instant): void {
+    for (let link = 0; link < this.attachments.length; link++) this.sendOn(link, now)
+    for (let round = 0; ; round++) {
+      assert(round < WAKE_ROUNDS_MAX, `${this.name}: pollDeliver never comes to an end`)
+      delivered.count = 0
+      if (this.device.pollDeliver(delivered) === 0) break
+      for (let i = 0; i < delivered.count; i++) this.deliver(delivered.slots[i]!)
+    }
+    for (let event = this.device.pollEvent(); event; event = this.device.pollEvent()) {
+      this.events.push({ at: this.clock.now, event })
+    }
+  }
+
+  private sendOn(link: number, now: Instant): void {
+    const attachment = this.attachments[link]!
+    for (let round = 0; !this.blocked[link]; round++) {
+      assert(round < WAKE_ROUNDS_MAX, `${this.name}: pollTransmit never comes to an end`)
+      transmit.clear()
+      this.device.pollTransmit(link, transmit, now)
+      if (transmit.count === 0) return
+      for (let i = 0; i < transmit.count; i++) {
+        const row = i * ROW_WORDS
+        const record = transmit.rows[row + ROW_ADDRESS]!
+        assert(record < transmit.addressCount, 'a datagram without an address record')
+        const destination = this.network.addresses.number(transmit.addresses, record * ADDRESS_WORDS)
+        const from = transmit.addresses[record * ADDRESS_WORDS + 6]!
+        if (from !== 0 && from !== attachment.localWord) {
+          this.ledger.fault(`${this.name}: an answer leaves from an address that is not the link's own`)
+        }
+        const at = transmit.rows[row + ROW_OFFSET]!
+        this.network.send(
+          attachment,
+          transmit.slab,
+          at,
+          transmit.rows[row + ROW_LENGTH]!,
+          destination,
+          this.clock.now,
+        )
+      }
+      const line = attachment.up
+      if (line && line.queueBytes > this.machine.socketBytesMax) {
+        this.blocked[link] = true
+        this.device.linkBlocked(link)
+        const device = this.device
+        line.roomBelow = this.machine.socketBytesMax / 2
+        line.onRoom = () => {
+          if (device !== this.device || !this.running) return
+          this.blocked[link] = false
+          this.device.linkWritable(link)
+          this.scheduleWake()
+        }
+      }
+    }
+  }
+
+  private deliver(slot: number): void {
+    const at = this.pool.packetAt(slot)
+    const now = this.clock.now
+    const flow = this.ledger.delivered(this.pool.slab, at, this.pool.length[slot]!, now, identity)
+    if (flow) {
+      const partial = (this.pool.flags[slot]! & SlotFlag.ChecksumPartial) !== 0
+      if (partial !== partialChecksum(identity.number)) {
+        this.ledger.fault(
+          `${this.name}: the checksum flag of ${flow.name} packet ${identity.number} is not as sent`,
+        )
+      }
+      this.clock.trace.add(identity.number)
+      this.receivers[flow.id]?.(identity, this.pool.slab, at, now)
+    }
+    this.pool.release(slot)
+  }
+
+  private armTimer(): void {
+    let next = this.device.nextTimeout()
+    // A timer that is still due after its work was done would make the real loop spin.
+    if (next <= this.lastLocal) {
+      this.overdueTimers++
+      next = this.lastLocal + 1
+    }
+    if (next === this.timerAt) return
+    this.timerAt = next
+    this.timerGeneration++
+    if (next !== NEVER) this.clock.at(this.worldTime(next), this.timer, this.timerGeneration)
+  }
+}

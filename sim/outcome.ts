@@ -1,0 +1,60 @@
+import { SECOND } from '../src/base/time.js'
+import type { World } from './world.js'
+
+/** What a run came to. */
+export interface Outcome {
+  seed: number
+  mode: string
+  /** Options derived from the seed, for people. */
+  options: string
+  /** Empty: all is well. */
+  faults: string[]
+  hash: string
+  virtualSeconds: number
+  events: number
+  sent: number
+  delivered: number
+  lostInNetwork: number
+  drops: Record<string, number>
+}
+
+export function outcomeOf(
+  world: World,
+  mode: string,
+  options: Record<string, unknown>,
+  faults: string[],
+): Outcome {
+  const { sent, delivered, lostInNetwork } = world.ledger.summary()
+  return {
+    seed: world.options.seed,
+    mode,
+    options: Object.entries(options)
+      .map(([key, value]) => `${key} ${typeof value === 'number' ? Number(value.toPrecision(4)) : value}`)
+      .join(', '),
+    faults,
+    hash: world.clock.trace.toString(),
+    virtualSeconds: world.clock.now / SECOND,
+    events: world.clock.fired,
+    sent,
+    delivered,
+    lostInNetwork,
+    drops: world.drops() as Record<string, number>,
+  }
+}
+
+/** The command that repeats a run. */
+export function replayCommand(outcome: Outcome): string {
+  return `npm run sim -- --mode ${outcome.mode} --seed ${outcome.seed}`
+}
+
+export function describeOutcome(outcome: Outcome): string {
+  const lines = [
+    `${outcome.mode} seed ${outcome.seed}: ${outcome.options}`,
+    `  ${outcome.virtualSeconds.toFixed(1)} s, ${outcome.events} events, trace ${outcome.hash}`,
+    `  ${outcome.sent} packets sent, ${outcome.delivered} delivered, ${outcome.lostInNetwork} lost in the network`,
+    `  drops ${JSON.stringify(outcome.drops)}`,
+  ]
+  for (const fault of outcome.faults) lines.push(`  FAULT ${fault}`)
+  if (outcome.faults.length > 0) lines.push(`  repeat with: ${replayCommand(outcome)}`)
+  return lines.join('\n')
+}

@@ -1,0 +1,229 @@
+import { Prng } from '../src/base/prng.js'
+import { type DurationUs, type Instant, SECOND } from '../src/base/time.js'
+import type { DeviceConfig } from '../src/core/device.js'
+import type { PacketCiphers } from '../src/core/packet-cipher.js'
+import type { Primitives } from '../src/noise/primitives.js'
+import {
+  type Conservation,
+  checkConservation,
+  checkLedger,
+  checkPoolAtRest,
+  type DropSums,
+  NonceChecker,
+} from './checkers.js'
+import { Clock } from './clock.js'
+import { End, GOOD_MACHINE, type MachineParameters } from './end.js'
+import { Ledger } from './ledger.js'
+import { type LinkParameters, PERFECT_LINK } from './link-direction.js'
+import { type Attachment, addressOf, Network } from './network.js'
+import { NullCiphers } from './null-cipher.js'
+import type { Host } from './traffic.js'
+
+export interface LinkOptions {
+  name?: string
+  weight?: number
+  /** Client to server, and back; what is not given is perfect. */
+  up?: Partial<LinkParameters>
+  down?: Partial<LinkParameters>
+}
+
+export interface WorldOptions {
+  seed: number
+  primitives: Primitives
+  /** The null cipher unless given. */
+  ciphers?: PacketCiphers
+  /** Lines of the client. */
+  links: LinkOptions[]
+  /** Lines of the server; none: one socket without a line, as in a data centre. */
+  serverLinks?: LinkOptions[]
+  /** The server knows the client's endpoints as well, so that both may initiate. */
+  bothKnowEndpoints?: boolean
+  client?: Partial<MachineParameters>
+  server?: Partial<MachineParameters>
+  scheduler?: DeviceConfig['scheduler']
+  presharedKey?: Uint8Array
+  rekeyAfterUs?: DurationUs
+  rekeyAfterPackets?: number
+  keepaliveUs?: DurationUs
+}
+
+export const SERVER_PORT = 5_000
+
+/** Two ends, their lines, and everything that watches them, from one seed. */
+export class World {
+  readonly clock = new Clock()
+  readonly random: Prng
+  readonly network: Network
+  readonly ledger: Ledger
+  readonly nonces: NonceChecker
+  readonly client: Host
+  readonly server: Host
+
+  constructor(readonly options: WorldOptions) {
+    this.random = new Prng(options.seed)
+    this.network = new Network(this.clock, new Prng(this.random.nextUint32()))
+    this.ledger = new Ledger(this.network.store, options.ciphers === undefined)
+    this.network.watchers.push(this.ledger)
+    this.nonces = new NonceChecker(options.ciphers ?? new NullCiphers())
+
+    const clientAddresses = options.links.map((_, i) => addressOf(198, 51, 100, i + 1, 40_000 + i))
+    const serverLinks: LinkOptions[] = options.serverLinks ?? [{ name: 'any' }]
+    const serverAddresses = serverLinks.map((_, i) => addressOf(192, 0, 2, i + 1, SERVER_PORT))
+    const clientLines = options.links.map((link, i) =>
+      this.attach(link, 'link', i, clientAddresses[i]!, true),
+    )
+    const serverLines = serverLinks.map((link, i) =>
+      this.attach(link, 'server', i, serverAddresses[i]!, options.serverLinks !== undefined),
+    )
+
+    const { primitives } = options
+    const clientKey = new Uint8Array(32)
+    const serverKey = new Uint8Array(32)
+    this.random.fill(clientKey)
+    this.random.fill(serverKey)
+    const presharedKey = options.presharedKey ?? new Uint8Array(32)
+    const config = (
+      privateKey: Uint8Array,
+      peerKey: Uint8Array,
+      peerName: string,
+      peerHost: number,
+      endpoints: Uint32Array[],
+      links: LinkOptions[],
+    ): DeviceConfig => ({
+      privateKey,
+      scheduler: options.scheduler ?? 'weighted',
+      links: links.map((link, i) => ({ name: link.name ?? `link${i}`, weight: link.weight ?? 1 })),
+      peers: [
+        {
+          name: peerName,
+          publicKey: primitives.publicKey(peerKey),
+          presharedKey,
+          endpoints,
+          allowedIps: [
+            { family: 4, bytes: Uint8Array.of(10, 9, 0, peerHost), bits: 32 },
+            { family: 6, bytes: innerAddress6(peerHost), bits: 128 },
+          ],
+          keepaliveUs: options.keepaliveUs ?? 10 * SECOND,
+        },
+      ],
+      ...(options.rekeyAfterUs === undefined ? {} : { rekeyAfterUs: options.rekeyAfterUs }),
+      ...(options.rekeyAfterPackets === undefined ? {} : { rekeyAfterPackets: options.rekeyAfterPackets }),
+    })
+    const end = (
+      name: string,
+      deviceConfig: DeviceConfig,
+      machine: Partial<MachineParameters> | undefined,
+      lines: Attachment[],
+    ): End =>
+      new End(
+        name,
+        deviceConfig,
+        { ...GOOD_MACHINE, ...machine },
+        lines,
+        this.clock,
+        this.network,
+        this.ledger,
+        primitives,
+        this.nonces.ciphers(),
+        this.random.nextUint32(),
+      )
+    this.client = {
+      number: 1,
+      end: end(
+        'client',
+        config(clientKey, serverKey, 'server', 2, serverAddresses, options.links),
+        options.client,
+        clientLines,
+      ),
+    }
+    this.server = {
+      number: 2,
+      end: end(
+        'server',
+        config(
+          serverKey,
+          clientKey,
+          'client',
+          1,
+          options.bothKnowEndpoints ? clientAddresses : [],
+          serverLinks,
+        ),
+        options.server,
+        serverLines,
+      ),
+    }
+  }
+
+  private attach(
+    link: LinkOptions,
+    kind: string,
+    index: number,
+    address: Uint32Array,
+    line: boolean,
+  ): Attachment {
+    const name = link.name ?? `${kind}${index}`
+    if (!line) return this.network.attach(name, address)
+    return this.network.attach(name, address, {
+      up: { ...PERFECT_LINK, ...link.up },
+      down: { ...PERFECT_LINK, ...link.down },
+    })
+  }
+
+  get ends(): readonly End[] {
+    return [this.client.end, this.server.end]
+  }
+
+  /** Access line of a client's link. */
+  line(index: number): Attachment {
+    return this.client.end.attachments[index]!
+  }
+
+  run(until: Instant): void {
+    this.clock.run(until)
+  }
+
+  drops(): DropSums {
+    const sums: DropSums = {}
+    for (const end of this.ends) {
+      for (const [reason, count] of Object.entries(end.drops())) {
+        const name = reason as keyof DropSums
+        sums[name] = (sums[name] ?? 0) + count
+      }
+    }
+    return sums
+  }
+
+  conservation(): Conservation {
+    return {
+      ...this.ledger.summary(),
+      drops: this.drops(),
+      diedWithRestart: this.ends.reduce((sum, end) => sum + end.diedWithRestart, 0),
+    }
+  }
+
+  /** Faults that are faults at any moment. */
+  faults(): string[] {
+    const faults = [...checkLedger(this.ledger), ...this.nonces.faults]
+    for (const end of this.ends) {
+      if (end.overdueTimers > end.wakeUps / 2 + 1000) {
+        faults.push(`${end.name}: a timer stayed due after ${end.overdueTimers} of ${end.wakeUps} wake-ups`)
+      }
+    }
+    return faults
+  }
+
+  /** Faults once traffic has ended and everything has come to rest. */
+  faultsAtRest(): string[] {
+    const faults = this.faults()
+    for (const end of this.ends) if (end.running) faults.push(...checkPoolAtRest(end.name, end.pool))
+    if (this.ledger.followsWire) faults.push(...checkConservation(this.conservation()))
+    return faults
+  }
+}
+
+export function innerAddress6(host: number): Uint8Array {
+  const bytes = new Uint8Array(16)
+  bytes.set([0xfd, 0, 0, 9])
+  bytes[15] = host
+  return bytes
+}
