@@ -222,40 +222,44 @@ describe('HandshakeState', () => {
     expect(toNobody.writeMessage(new Uint8Array(0))).toBeUndefined()
   })
 
-  it('erases the ephemeral key, each chaining key and each shared secret', () => {
+  it('leaves no secret behind: ephemeral and chaining keys, cipher keys, shared secrets, the insides of HMAC', () => {
     const secrets: Uint8Array[] = []
-    const watching: Primitives = {
+    const keep = <T extends Uint8Array | undefined>(secret: T): T => {
+      if (secret !== undefined) secrets.push(secret)
+      return secret
+    }
+    const watched: Primitives = {
       ...sodium,
-      dh(privateKey, publicKey) {
-        const secret = sodium.dh(privateKey, publicKey)
-        if (secret) secrets.push(secret)
-        return secret
+      publicKey(privateKey) {
+        keep(privateKey)
+        return sodium.publicKey(privateKey)
       },
+      dh: (privateKey, publicKey) => keep(sodium.dh(privateKey, publicKey)),
+      // HMAC alone starts with a block; the handshake hash is no secret.
+      hash: (...parts) =>
+        parts[0]!.length === 128
+          ? keep(sodium.hash(keep(parts[0]!), ...parts.slice(1)))
+          : sodium.hash(...parts),
+      seal: (key, nonce, associated, plaintext) => sodium.seal(keep(key), nonce, associated, plaintext),
+      open: (key, nonce, associated, ciphertext) => sodium.open(keep(key), nonce, associated, ciphertext),
     }
-    let ephemeral = new Uint8Array(0)
-    const identity = {
-      privateKey: hex(vector.init_static),
-      publicKey: sodium.publicKey(hex(vector.init_static)),
-    }
-    const initiator = new HandshakeState(watching, {
-      pattern: 'IKpsk2',
-      initiator: true,
-      prologue: new Uint8Array(0),
-      ...identity,
-      remotePublicKey: hex(vector.init_remote_static),
-      random: {
-        fill(out) {
-          out.fill(9)
-          ephemeral = out as Uint8Array<ArrayBuffer>
-        },
-        next: () => 0,
-      },
-    })
-    initiator.writeMessage(new Uint8Array(0))
-    expect(ephemeral).toEqual(new Uint8Array(32).fill(9))
+    const { initiator, responder } = statesOf(watched, vector)
+    // Those were the long-term keys, which the caller owns.
+    secrets.length = 0
+    const message1 = initiator.writeMessage(new Uint8Array(4))!
+    const forged = message1.slice()
+    forged[40]! ^= 1
+    expect(responder.readMessage(forged)).toBeUndefined()
+    responder.readMessage(message1)
+    const message2 = responder.writeMessage(new Uint8Array(4))!
+    initiator.readMessage(message2)
+    const keys = initiator.split()
     initiator.erase()
-    expect(secrets).toHaveLength(2)
-    for (const secret of [...secrets, ephemeral]) expect(secret).toEqual(new Uint8Array(32))
-    expect(identity.privateKey).toEqual(hex(vector.init_static))
+    responder.erase()
+
+    expect(secrets.length).toBeGreaterThan(100)
+    expect(secrets.filter((secret) => secret.some((byte) => byte !== 0))).toEqual([])
+    expect(keys.sendKey.some((byte) => byte !== 0)).toBe(true)
+    expect(() => initiator.writeMessage(new Uint8Array(0))).toThrow('out of turn')
   })
 })
