@@ -16,6 +16,7 @@
 //   stats                            counters;  reset  sets them to nought
 #define _GNU_SOURCE
 #include "direction.h"
+#include "priority.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -256,7 +257,7 @@ int main(int argc, char **argv)
     taps[0] = tap_open(argv[1], mtu);
     direction_init(&directions[0], taps[1], seed * 2);
     direction_init(&directions[1], taps[0], seed * 2 + 1);
-    bool high_priority = setpriority(PRIO_PROCESS, 0, -19) == 0;
+    bool high_priority = priority_raise();
     int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (timer < 0) {
         perror("plait-wan: timerfd_create");
