@@ -1,0 +1,27 @@
+import { ADDRESS_REMOTE_WORDS, ADDRESS_WORDS } from '../base/datagram-batch.js'
+import { formatHostPort, formatIpAddress, type IpAddress } from '../base/ip-address.js'
+
+/** Whether two address records have the same remote end. */
+export function sameRemote(a: Uint32Array, aAt: number, b: Uint32Array, bAt: number): boolean {
+  for (let i = 0; i < ADDRESS_REMOTE_WORDS; i++) if (a[aAt + i] !== b[bAt + i]) return false
+  return true
+}
+
+export function copyAddress(from: Uint32Array, at: number): Uint32Array {
+  return from.slice(at, at + ADDRESS_WORDS)
+}
+
+/** A record for `address` and `port`, from whichever address of ours the kernel chooses. */
+export function makeAddress(address: IpAddress, port: number): Uint32Array {
+  const record = new Uint32Array(ADDRESS_WORDS)
+  record[0] = address.family | (port << 16)
+  new Uint8Array(record.buffer, 4, 16).set(address.bytes)
+  return record
+}
+
+/** `192.0.2.1:51820` or `[2001:db8::1]:51820`, for people. */
+export function formatAddress(record: Uint32Array): string {
+  const family = (record[0]! & 0xffff) === 6 ? 6 : 4
+  const bytes = new Uint8Array(record.slice(1, 5).buffer).slice(0, family === 4 ? 4 : 16)
+  return formatHostPort({ host: formatIpAddress({ family, bytes }), port: record[0]! >>> 16, address: undefined })
+}

@@ -1,0 +1,83 @@
+import { assert } from '../base/assert.js'
+import { type Instant } from '../base/time.js'
+import {
+  DATA_OVERHEAD_BYTES,
+  FRAME_HEADER_BYTES,
+  headerWord,
+  INNER_HEADER_BYTES,
+  MessageType,
+  receiverIndexOf,
+  stampWord,
+} from '../wire/message.js'
+import type { Link } from './link.js'
+import { SEAL_WORDS } from './packet-cipher.js'
+import type { Channel } from './session.js'
+
+const CONTROL_BYTES_MAX = 1200
+
+/**
+ * Writes one control packet at a time: frames are appended, then the packet is sealed on a channel and handed to a
+ * link. One instance serves a whole device, since nothing waits between begin and send.
+ */
+export class ControlWriter {
+  private readonly plain = new Uint8Array(CONTROL_BYTES_MAX)
+  readonly view = new DataView(this.plain.buffer)
+  private readonly row = new Uint32Array(SEAL_WORDS)
+  private at = 0
+
+  begin(): this {
+    this.at = INNER_HEADER_BYTES
+    return this
+  }
+
+  /** Room for the body of one more frame. */
+  get room(): number {
+    return CONTROL_BYTES_MAX - this.at - FRAME_HEADER_BYTES
+  }
+
+  frame(kind: number, body?: Uint8Array): this {
+    const bytes = body?.length ?? 0
+    const at = this.reserve(kind, bytes)
+    if (body) this.plain.set(body, at)
+    return this
+  }
+
+  /** Starts a frame of `bytes` that the caller fills through {@link view}; returns where its body starts. */
+  reserve(kind: number, bytes: number): number {
+    assert(bytes <= 255 && bytes <= this.room, 'a control frame that is too long')
+    this.plain[this.at] = kind
+    this.plain[this.at + 1] = bytes
+    const at = this.at + FRAME_HEADER_BYTES
+    this.at = at + bytes
+    return at
+  }
+
+  /** Seals what was written and gives it to `link` for `remote`. `asks`: the other end is to report it. */
+  send(channel: Channel, link: Link, remote: Uint32Array, asks: boolean, now: Instant): void {
+    const { session } = channel
+    if (session.destroyed) return
+    this.view.setUint32(0, stampWord(now, 0), true)
+    this.view.setUint32(4, 0, true)
+    const bytes = new Uint8Array(this.at - INNER_HEADER_BYTES + DATA_OVERHEAD_BYTES)
+    const counter = channel.nextCounter(now, asks)
+    const { row } = this
+    row[0] = 0
+    row[1] = this.at
+    row[2] = 0
+    row[3] = headerWord(MessageType.Control, receiverIndexOf(session.remoteIndex, channel.id))
+    row[4] = counter
+    row[5] = channel.id
+    row[6] = counter
+    row[7] = counter / 4_294_967_296
+    session.sendKey.seal(bytes, this.plain, row, 0, 1)
+    channel.path.packetsOut++
+    channel.path.bytesOut += bytes.length
+    channel.path.lastSentAt = now
+    link.pushReady(bytes, remote)
+  }
+
+  /** On the path itself: the usual case. */
+  sendOn(channel: Channel, asks: boolean, now: Instant): void {
+    this.send(channel, channel.path.link, channel.path.remote, asks, now)
+  }
+}

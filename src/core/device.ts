@@ -1,0 +1,376 @@
+import { assert } from '../base/assert.js'
+import type { DatagramBatch } from '../base/datagram-batch.js'
+import type { PacketBatch, PacketPool } from '../base/packet-pool.js'
+import type { RandomSource } from '../base/prng.js'
+import { SlotRing } from '../base/slot-ring.js'
+import { type Instant, NEVER } from '../base/time.js'
+import type { HandshakeResult, Identity, InitiatorHandshake, Offer } from '../noise/handshake.js'
+import { MacGate } from '../noise/mac-gate.js'
+import type { Primitives } from '../noise/primitives.js'
+import { SeenInitiations } from '../noise/seen-initiations.js'
+import { PacketView } from '../wire/ip.js'
+import { CipherBit, FrameKind, SESSION_INDEX_LIMIT } from '../wire/message.js'
+import { AllowedIps } from './allowed-ips.js'
+import { BATCH_PACKETS, EGRESS_BYTES_MAX, LATE_WAKE_GRACE_US, LATE_WAKE_US, PENDING_SESSION_US, REKEY_AFTER_PACKETS, REKEY_AFTER_US } from './constants.js'
+import { ControlWriter } from './control.js'
+import { DropCounters } from './drop-reasons.js'
+import type { Event } from './events.js'
+import { handleSealedHandshake } from './handshakes.js'
+import { Link } from './link.js'
+import { Cipher, type PacketCiphers, SEAL_WORDS } from './packet-cipher.js'
+import { addPath, housekeep, openChannels } from './path-keeper.js'
+import { Peer, type PeerConfig } from './peer.js'
+import { OpenRun, receiveDatagrams } from './receive.js'
+import { feedbackDue, feedbackPath, sendFeedback } from './reports.js'
+import { schedule, seal, sendFromTun } from './send.js'
+import { type Channel, Session } from './session.js'
+
+export interface DeviceConfig {
+  /** X25519 private key, 32 bytes. */
+  privateKey: Uint8Array
+  scheduler: 'weighted' | 'redundant'
+  /** A link's id is its place here. */
+  links: { name: string; weight: number }[]
+  peers: PeerConfig[]
+  /** Test hooks: renew keys sooner. */
+  rekeyAfterUs?: number
+  rekeyAfterPackets?: number
+}
+
+export interface DeviceEnv {
+  now: Instant
+  random: RandomSource
+  primitives: Primitives
+  ciphers: PacketCiphers
+  pool: PacketPool
+  /** Weighs handshake work against the rest of a wake-up; the only clock in the core, and nothing else reads it. */
+  workClock?: () => Instant
+}
+
+/** Events kept when nobody fetches them: the oldest go. */
+const EVENTS_WAITING_MAX = 1024
+/** Sessions end and handshakes are considered this often; their limits are in seconds. */
+const SLOW_TICK_US = 250_000
+
+/**
+ * The whole protocol of one end. No I/O, no clock, no randomness but what is handed in. `handle…` tells what happened
+ * (`now` never goes back); after any of them drain with `poll…`: transmit for every link, then deliver, then events.
+ * Before a handleTimeout every socket is to be drained, since it judges silence.
+ */
+export class Device {
+  readonly identity: Identity
+  readonly offer: Offer
+  readonly random: RandomSource
+  readonly primitives: Primitives
+  readonly ciphers: PacketCiphers
+  readonly pool: PacketPool
+  readonly drops = new DropCounters()
+  readonly links: Link[]
+  readonly peers: Peer[] = []
+  readonly allowedIps = new AllowedIps()
+  readonly gate: MacGate
+  readonly seen: SeenInitiations
+  readonly control = new ControlWriter()
+  readonly rekeyAfterUs: number
+  readonly rekeyAfterPackets: number
+  readonly workClock: () => Instant
+  /** Handshake attempts of ours by session index. */
+  readonly attempts = new Map<number, { peer: Peer; handshake: InitiatorHandshake }>()
+  handshakeWorkUs = 0
+
+  // Scratch of the packet path, one of each per device.
+  readonly view = new PacketView()
+  readonly openRun = new OpenRun()
+  readonly sealRows = new Uint32Array(64 * SEAL_WORDS)
+  readonly pendingPeers: Peer[] = []
+  /** Packets in order, for the TUN; has room for every slot there is. */
+  readonly delivered: SlotRing
+
+  private readonly sessions = new Map<number, Session>()
+  private readonly indices = new Set<number>()
+  private lastIndex = -1
+  private lastSession: Session | undefined
+  private readonly events: Event[] = []
+  private slowTickAt: Instant
+  private expectedTimeout: Instant = NEVER
+
+  constructor(
+    readonly config: DeviceConfig,
+    env: DeviceEnv,
+  ) {
+    this.random = env.random
+    this.primitives = env.primitives
+    this.ciphers = env.ciphers
+    this.pool = env.pool
+    this.delivered = new SlotRing(env.pool.slotCount)
+    this.workClock = env.workClock ?? (() => 0)
+    this.rekeyAfterUs = config.rekeyAfterUs ?? REKEY_AFTER_US
+    this.rekeyAfterPackets = config.rekeyAfterPackets ?? REKEY_AFTER_PACKETS
+    this.identity = { privateKey: config.privateKey, publicKey: env.primitives.publicKey(config.privateKey) }
+    const bootId = new Uint8Array(8)
+    env.random.fill(bootId)
+    let ciphers: number = CipherBit.ChaCha20Poly1305
+    if (env.ciphers.preferred.includes(Cipher.Aes256Gcm)) ciphers |= CipherBit.Aes256Gcm
+    this.offer = { ciphers, features: 0, bootId: new DataView(bootId.buffer).getBigUint64(0, true) }
+    this.gate = new MacGate(env.primitives, this.identity.publicKey, env.random)
+    this.seen = new SeenInitiations(env.primitives, env.random)
+    this.slowTickAt = env.now
+    this.links = config.links.map((link, id) => new Link(id, link.name, link.weight, env.pool, BATCH_PACKETS * 2))
+    for (const peerConfig of config.peers) this.addPeer(peerConfig, env.now)
+  }
+
+  private addPeer(config: PeerConfig, now: Instant): void {
+    const peer = new Peer(this, this.peers.length, config, now)
+    this.peers.push(peer)
+    for (const { family, bytes, bits } of config.allowedIps) {
+      const words = new Uint32Array(4)
+      new Uint8Array(words.buffer).set(bytes)
+      this.allowedIps.insert(words, 0, family === 4 ? 1 : 4, bits, peer.index)
+    }
+    for (const link of this.links) {
+      for (const endpoint of config.endpoints) addPath(peer, link, endpoint, true, now)
+    }
+  }
+
+  // ---- something happened ------------------------------------------------------------------------------------------
+
+  /** Packets from the TUN; takes over their slots and empties the batch. */
+  handleTun(batch: PacketBatch, now: Instant): void {
+    sendFromTun(this, batch, now)
+    this.schedulePending(now)
+  }
+
+  /** Datagrams from the socket of `link`; the batch may be used again afterwards. */
+  handleDatagrams(link: number, batch: DatagramBatch, now: Instant): void {
+    receiveDatagrams(this, this.links[link]!, batch, now)
+  }
+
+  /** To be called at {@link nextTimeout}, and after every wake-up that brought datagrams. */
+  handleTimeout(now: Instant): void {
+    const late = now - this.expectedTimeout > LATE_WAKE_US
+    for (const peer of this.peers) {
+      if (late) peer.noVerdictUntil = now + LATE_WAKE_GRACE_US
+      this.reportFor(peer, now)
+      if (now >= peer.housekeepAt) housekeep(peer, now)
+      if (now >= peer.handshake.nextTimeout()) peer.handshake.handleTimeout(now)
+      if (now >= peer.resequencer.nextTimeout()) peer.resequencer.handleTimeout(now)
+      if (peer.egress.packets > 0) schedule(this, peer, now)
+    }
+    if (now >= this.slowTickAt) this.slowTick(now)
+  }
+
+  /** The socket of `link` took less than it was given, or takes more again. */
+  handleLinkBlocked(link: number, blocked: boolean, now: Instant): void {
+    this.links[link]!.blocked = blocked
+    if (blocked) return
+    for (const peer of this.peers) if (peer.egress.packets > 0) schedule(this, peer, now)
+  }
+
+  /** Weighs the handshake work of the wake-up that ends, against its length. */
+  handleWakeUpEnd(wakeUpUs: number, now: Instant): void {
+    if (this.handshakeWorkUs > 0) this.gate.load.noteWork(this.handshakeWorkUs, wakeUpUs, now)
+    this.handshakeWorkUs = 0
+  }
+
+  /** Says goodbye to every peer, so that they need not find out; drain pollTransmit afterwards. */
+  close(now: Instant): void {
+    for (const peer of this.peers) {
+      const channel = peer.paths.find((path) => path.usable)?.channel
+      if (channel) this.control.begin().frame(FrameKind.Close).sendOn(channel, false, now)
+    }
+  }
+
+  // ---- what is to be done now --------------------------------------------------------------------------------------
+
+  /** Appends sealed datagrams for `link` to `out`, as far as there is room. */
+  pollTransmit(link: number, out: DatagramBatch, now: Instant): void {
+    seal(this, this.links[link]!, out, now)
+  }
+
+  /** Whether `link` has more for {@link pollTransmit}. */
+  hasTransmit(link: number): boolean {
+    const { waiting, ready } = this.links[link]!
+    return waiting > 0 || ready.length > 0
+  }
+
+  /** Moves packets for the TUN into `out`; their slots become the caller's. Returns how many. */
+  pollDeliver(out: PacketBatch): number {
+    return this.delivered.drainTo(out)
+  }
+
+  pollEvent(): Event | undefined {
+    return this.events.shift()
+  }
+
+  nextTimeout(): Instant {
+    let next = this.slowTickAt
+    for (const peer of this.peers) {
+      next = Math.min(next, peer.housekeepAt, peer.handshake.nextTimeout(), peer.resequencer.nextTimeout())
+      for (const session of peer.sessions) {
+        if (session.answers.length > 0) next = Number.NEGATIVE_INFINITY
+        else if (session.unreportedSince !== NEVER) next = Math.min(next, feedbackDue(session))
+      }
+    }
+    this.expectedTimeout = next
+    return next
+  }
+
+  /** How many packets may be read from the TUN: none while links are full or memory is short. */
+  get tunRoom(): number {
+    for (const peer of this.peers) {
+      if (peer.egress.bytes > EGRESS_BYTES_MAX / 2 && peer.paths.some((path) => path.usable)) return 0
+    }
+    const free = this.pool.freeCount - this.pool.slotCount / 4
+    return Math.max(0, Math.min(BATCH_PACKETS, Math.floor(free)))
+  }
+
+  // ---- sessions ----------------------------------------------------------------------------------------------------
+
+  /** The session that packets with our index `index` belong to; the last one asked for costs one comparison. */
+  findSession(index: number): Session | undefined {
+    if (index !== this.lastIndex) {
+      this.lastIndex = index
+      this.lastSession = this.sessions.get(index)
+    }
+    return this.lastSession
+  }
+
+  startSession(peer: Peer, result: HandshakeResult, index: number, rekey: boolean, now: Instant): void {
+    const session = new Session(
+      peer,
+      index,
+      result.remoteIndex >>> 5,
+      result.initiator,
+      result.cipher,
+      this.ciphers.key(result.cipher, result.sendKey),
+      this.ciphers.key(result.cipher, result.receiveKey),
+      result.remoteBootId.toString(16),
+      now,
+    )
+    this.primitives.erase(result.sendKey)
+    this.primitives.erase(result.receiveKey)
+    this.sessions.set(index, session)
+    this.lastIndex = -1
+    if (rekey) peer.rekeys++
+    if (session.initiator) {
+      this.adopt(session, rekey, now)
+      openChannels(session, now)
+    } else {
+      peer.addSession(session)
+    }
+    peer.housekeepAt = Math.min(peer.housekeepAt, now)
+  }
+
+  /** The initiator's first sealed packet came: its message was no replay, and what it said takes effect. */
+  confirmSession(session: Session, now: Instant): void {
+    session.confirmed = true
+    const { peer } = session
+    const at = peer.sessions.indexOf(session)
+    if (at >= 0) peer.sessions.splice(at, 1)
+    this.adopt(session, peer.current !== undefined, now)
+    peer.handshake.confirmed()
+  }
+
+  /** A session that is proved: of another run of the far end, and everything kept of the former one starts anew. */
+  private adopt(session: Session, rekey: boolean, now: Instant): void {
+    const { peer } = session
+    if (peer.remoteBootId !== session.remoteBootId) {
+      const restarted = peer.remoteBootId !== ''
+      peer.remoteBootId = session.remoteBootId
+      for (const old of [...peer.sessions]) {
+        if (old.remoteBootId !== session.remoteBootId && old.confirmed) this.endSession(old, 'the other end restarted')
+      }
+      peer.startAnew(now)
+      if (restarted) this.emit({ kind: 'peer-restarted', at: now, peer: peer.name })
+    }
+    peer.addSession(session)
+    const cipher = session.cipher === Cipher.Aes256Gcm ? 'AES-256-GCM' : 'ChaCha20-Poly1305'
+    this.emit({ kind: 'session', at: now, peer: peer.name, cipher, initiator: session.initiator, rekey })
+  }
+
+  endSession(session: Session, reason: string): void {
+    if (session.destroyed) return
+    const { peer } = session
+    session.destroy()
+    this.sessions.delete(session.localIndex)
+    this.releaseIndex(session.localIndex)
+    this.lastIndex = -1
+    const at = peer.sessions.indexOf(session)
+    if (at >= 0) peer.sessions.splice(at, 1)
+    peer.chooseSession()
+    peer.sessionEnded()
+    if (session.confirmed && peer.current === undefined) {
+      this.emit({ kind: 'session-ended', at: session.createdAt, peer: peer.name, reason })
+    }
+  }
+
+  handleSealedHandshake(channel: Channel, message: Uint8Array, now: Instant): void {
+    handleSealedHandshake(this, channel, message, now)
+  }
+
+  /** A session index nobody uses, at random: an index tells an observer nothing. */
+  takeIndex(): number {
+    assert(this.indices.size < SESSION_INDEX_LIMIT / 2, 'session indices are used up')
+    for (;;) {
+      const index = Math.floor(this.random.next() * SESSION_INDEX_LIMIT)
+      if (this.indices.has(index)) continue
+      this.indices.add(index)
+      return index
+    }
+  }
+
+  releaseIndex(index: number): void {
+    this.indices.delete(index)
+  }
+
+  peerByKey(publicKey: Uint8Array): Peer | undefined {
+    return this.peers.find((peer) => this.primitives.equal(peer.config.publicKey, publicKey))
+  }
+
+  /** Whether our public key is smaller than `other`: decides whose session both ends use. */
+  keyBefore(other: Uint8Array): boolean {
+    for (let i = 0; i < 32; i++) {
+      const difference = this.identity.publicKey[i]! - other[i]!
+      if (difference !== 0) return difference < 0
+    }
+    return false
+  }
+
+  emit(event: Event): void {
+    if (this.events.length >= EVENTS_WAITING_MAX) this.events.shift()
+    this.events.push(event)
+  }
+
+  private reportFor(peer: Peer, now: Instant): void {
+    for (const session of peer.sessions) {
+      while (session.answers.length > 0) sendFeedback(this, session, session.answers.pop()!, now)
+      if (session.unreportedSince === NEVER || now < feedbackDue(session)) continue
+      const via = feedbackPath(session)
+      if (via) sendFeedback(this, session, via, now)
+    }
+  }
+
+  private schedulePending(now: Instant): void {
+    for (const peer of this.pendingPeers) {
+      peer.pending = false
+      schedule(this, peer, now)
+    }
+    this.pendingPeers.length = 0
+  }
+
+  private slowTick(now: Instant): void {
+    this.slowTickAt = now + SLOW_TICK_US
+    for (const peer of this.peers) {
+      for (const session of [...peer.sessions]) {
+        if (session.expired(now)) this.endSession(session, 'its key is too old')
+        else if (!session.confirmed && now - session.createdAt > PENDING_SESSION_US) this.endSession(session, 'unconfirmed')
+      }
+      peer.handshake.consider(now)
+      for (const path of peer.paths) {
+        path.health.decayMargin()
+        path.measure(now)
+      }
+      if (peer.sessions.length > 0 && peer.housekeepAt === NEVER) peer.housekeepAt = now
+    }
+  }
+}

@@ -1,0 +1,77 @@
+import { type Instant, SECOND } from '../base/time.js'
+import { formatAddress } from './address.js'
+import type { Device } from './device.js'
+import { carriesData } from './events.js'
+import { Cipher } from './packet-cipher.js'
+import type { Path } from './path.js'
+import type { Peer } from './peer.js'
+import type { PathSnapshot, PeerSnapshot, PeerState } from './snapshot.js'
+
+/** What `plait status` shows of every peer; names, keys and networks are filled in by whoever has them as text. */
+export type PeerFigures = Omit<PeerSnapshot, 'publicKey' | 'allowedIps'>
+
+/** Made at request, never on the packet path. */
+export function inspectPeers(device: Device, now: Instant): PeerFigures[] {
+  return device.peers.map((peer) => inspectPeer(peer, now))
+}
+
+function inspectPeer(peer: Peer, now: Instant): PeerFigures {
+  const { current, resequencer, egress } = peer
+  return {
+    name: peer.name,
+    state: stateOf(peer),
+    session: current && {
+      ageS: (now - current.createdAt) / SECOND,
+      cipher: current.cipher === Cipher.Aes256Gcm ? 'AES-256-GCM' : 'ChaCha20-Poly1305',
+      rekeys: peer.rekeys,
+    },
+    bytesOut: peer.bytesOut,
+    bytesIn: peer.bytesIn,
+    packetsOut: peer.packetsOut,
+    packetsIn: peer.packetsIn,
+    resequencer: {
+      held: resequencer.heldCount,
+      holesReleased: resequencer.holesReleased,
+      late: resequencer.lateDelivered,
+      duplicates: resequencer.duplicates,
+    },
+    queue: { bytes: egress.bytes, packets: egress.packets },
+    paths: peer.paths.map((path) => inspectPath(path, peer, now)),
+  }
+}
+
+function stateOf(peer: Peer): PeerState {
+  if (peer.current === undefined) return peer.handshake.inProgress ? 'handshake' : 'idle'
+  return peer.paths.some((path) => path.usable) ? 'up' : 'down'
+}
+
+function inspectPath(path: Path, peer: Peer, now: Instant): PathSnapshot {
+  const { health } = path
+  const total = peer.paths.reduce((sum, each) => sum + each.rateOutBytesPerSec, 0)
+  const fastest = Math.min(
+    ...peer.paths.filter((each) => carriesData(each.state)).map((each) => each.health.owdUs),
+  )
+  const owdDifferenceUs = health.owdUs - fastest
+  return {
+    id: path.id,
+    link: path.link.name,
+    remote: formatAddress(path.remote),
+    state: path.state,
+    reason: path.reason,
+    sinceS: (now - path.since) / SECOND,
+    rttMs: known(health.rtt.smoothedUs / 1000),
+    owdDifferenceMs: known(owdDifferenceUs / 1000),
+    lossOut: health.lossOut,
+    lossIn: health.lossIn,
+    bytesOut: path.bytesOut,
+    bytesIn: path.bytesIn,
+    packetsOut: path.packetsOut,
+    packetsIn: path.packetsIn,
+    weight: path.weight,
+    share: total > 0 ? path.rateOutBytesPerSec / total : 0,
+  }
+}
+
+function known(value: number): number | undefined {
+  return Number.isFinite(value) ? value : undefined
+}

@@ -1,0 +1,86 @@
+import { assert } from '../base/assert.js'
+import type { PacketPool } from '../base/packet-pool.js'
+import type { Channel } from './session.js'
+
+/** Ready datagrams kept while a socket is full. */
+const READY_MAX = 128
+
+/**
+ * One local way out, as the core sees it: the packets given to it in this wake-up, waiting to be sealed. Not a queue:
+ * pollTransmit empties it each time, and while its socket is full nothing is scheduled on it.
+ */
+export class Link {
+  private readonly slots: Uint32Array
+  private readonly channels: (Channel | undefined)[]
+  private head = 0
+  private tail = 0
+  /** The socket took less than it was given. */
+  blocked = false
+  /** Control and handshake datagrams, ready to go: they leave before the data and need no slot. */
+  readonly ready: { bytes: Uint8Array; address: Uint32Array }[] = []
+
+  constructor(
+    readonly id: number,
+    readonly name: string,
+    readonly weight: number,
+    private readonly pool: PacketPool,
+    private readonly capacity: number,
+  ) {
+    this.slots = new Uint32Array(capacity)
+    this.channels = new Array(capacity).fill(undefined)
+  }
+
+  /** Whether a packet may be scheduled on it. */
+  get hasRoom(): boolean {
+    return !this.blocked && this.tail < this.capacity
+  }
+
+  get waiting(): number {
+    return this.tail - this.head
+  }
+
+  /** Takes over one hold on `slot`; ask {@link hasRoom} first. */
+  push(slot: number, channel: Channel): void {
+    assert(this.tail < this.capacity, 'a packet scheduled on a link without room')
+    this.slots[this.tail] = slot
+    this.channels[this.tail] = channel
+    this.tail++
+  }
+
+  /** Queues a datagram that is ready. When the socket is stuck the oldest gives way: it would be stale anyway. */
+  pushReady(bytes: Uint8Array, address: Uint32Array): void {
+    if (this.ready.length >= READY_MAX) this.ready.shift()
+    this.ready.push({ bytes, address })
+  }
+
+  /** Index of the first waiting entry; read it with slotAt and its likes, then call {@link consumed}. */
+  get first(): number {
+    return this.head
+  }
+  get end(): number {
+    return this.tail
+  }
+  slotAt(index: number): number {
+    return this.slots[index]!
+  }
+  channelAt(index: number): Channel {
+    return this.channels[index]!
+  }
+
+  /** Entries before `index` are sealed; their slots are no longer this link's. */
+  consumed(index: number): void {
+    for (let i = this.head; i < index; i++) this.channels[i] = undefined
+    this.head = index
+    if (this.head === this.tail) {
+      this.head = 0
+      this.tail = 0
+    }
+  }
+
+  /** Throws away what waits, as when the device closes. */
+  clear(): void {
+    for (let i = this.head; i < this.tail; i++) this.pool.release(this.slots[i]!)
+    this.consumed(this.tail)
+    this.ready.length = 0
+  }
+}

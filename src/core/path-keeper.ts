@@ -1,0 +1,357 @@
+/**
+ * Opens, proves, watches and forgets the paths of one peer. A path's state is moved in one place, {@link moveTo};
+ * everything else here decides when.
+ */
+import { type Instant, MILLISECOND, NEVER } from '../base/time.js'
+import { CHALLENGE_BYTES, FrameKind, PATH_IDS } from '../wire/message.js'
+import { formatAddress, sameRemote } from './address.js'
+import {
+  ACTIVE_US,
+  CHALLENGE_RETRY_US,
+  FORGET_PATH_US,
+  HEARTBEAT_ACTIVE_US,
+  HEARTBEAT_RETRY_US,
+  PROBE_DOWN_US,
+  ROAM_INTERVAL_US,
+  SILENCE_HANDSHAKE_US,
+  SUSPECT_PROBE_US,
+  SUSPECT_US_MAX,
+} from './constants.js'
+import { carriesData, type PathState } from './events.js'
+import type { Link } from './link.js'
+import { Path } from './path.js'
+import type { Peer } from './peer.js'
+import type { Channel, Session } from './session.js'
+
+/** Paths of one peer: as many as a session has ids. */
+const PATHS_MAX = PATH_IDS
+/** How often paths are looked at while their peer is active / idle. */
+const HOUSEKEEP_ACTIVE_US = 5 * MILLISECOND
+const HOUSEKEEP_IDLE_US = 50 * MILLISECOND
+
+/** The only place where a path's state changes. */
+export function moveTo(path: Path, state: PathState, reason: string, now: Instant): void {
+  const from = path.state
+  if (from === state) return
+  const { peer } = path
+  path.state = state
+  path.reason = reason
+  path.since = now
+  peer.device.emit({ kind: 'path-state', at: now, peer: peer.name, path: path.name, from, to: state, reason })
+  if (state === 'suspect') {
+    path.health.suspectedAt = now
+    path.health.suspectCounter = path.channel?.sendCounter ?? 0
+  }
+  peer.pathsChanged()
+  peer.housekeepAt = Math.min(peer.housekeepAt, now)
+}
+
+export function findPath(peer: Peer, link: Link, record: Uint32Array, at: number): Path | undefined {
+  return peer.paths.find((path) => path.link === link && sameRemote(path.remote, 0, record, at))
+}
+
+export function addPath(peer: Peer, link: Link, remote: Uint32Array, configured: boolean, now: Instant): Path {
+  if (peer.paths.length === PATHS_MAX) forgetStalest(peer)
+  let id = 0
+  while (peer.paths.some((path) => path.id === id)) id++
+  const path = new Path(peer, id, link, remote, configured, now)
+  peer.paths.push(path)
+  peer.resequencer.forgetPath(id)
+  return path
+}
+
+/** Room for a new path: the learnt one that was silent for longest goes, else (all configured) the last. */
+function forgetStalest(peer: Peer): void {
+  let stalest = peer.paths.at(-1)!
+  for (const path of peer.paths) {
+    if (!path.configured && (stalest.configured || path.lastHeardAt < stalest.lastHeardAt)) stalest = path
+  }
+  forget(stalest)
+}
+
+function forget(path: Path): void {
+  const { peer } = path
+  peer.paths.splice(peer.paths.indexOf(path), 1)
+  for (const session of peer.sessions) {
+    for (const channel of session.channels) if (channel?.path === path) session.closeChannel(channel)
+  }
+  peer.pathsChanged()
+}
+
+/** The initiator of a new session opens a channel for every path there is, and proves each. */
+export function openChannels(session: Session, now: Instant): void {
+  for (const path of session.peer.paths) {
+    const channel = session.openChannel(path)
+    if (channel) sendChallenge(channel, now)
+  }
+}
+
+/**
+ * The other end opened channel `id`: for a path we know by its address, else for a new one. The address is believed
+ * at once only where a challenge to it was answered before.
+ */
+export function acceptChannel(
+  session: Session,
+  id: number,
+  link: Link,
+  addresses: Uint32Array,
+  at: number,
+  now: Instant,
+): Channel {
+  const { peer } = session
+  let path = findPath(peer, link, addresses, at)
+  path ??= addPath(peer, link, addresses.slice(at, at + 10), false, now)
+  const channel = session.acceptChannel(id, path)
+  if (path.usable) join(channel, now)
+  sendChallenge(channel, now)
+  return channel
+}
+
+export function sendChallenge(channel: Channel, now: Instant): void {
+  const { device } = channel.path.peer
+  device.random.fill(channel.challenge)
+  channel.challengeSentAt = now
+  device.control.begin().frame(FrameKind.PathChallenge, channel.challenge).sendOn(channel, false, now)
+}
+
+/** A challenge is answered to where it came from, believed or not: that is what it asks. */
+export function handleChallenge(channel: Channel, link: Link, remote: Uint32Array, body: Uint8Array, now: Instant): void {
+  if (body.length !== CHALLENGE_BYTES) return
+  const { device } = channel.path.peer
+  device.control.begin().frame(FrameKind.PathResponse, body).send(channel, link, remote, false, now)
+}
+
+export function handleChallengeAnswer(
+  channel: Channel,
+  link: Link,
+  addresses: Uint32Array,
+  at: number,
+  body: Uint8Array,
+  now: Instant,
+): void {
+  const { path } = channel
+  const { candidate } = path
+  if (
+    candidate &&
+    candidate.link === link &&
+    sameRemote(candidate.remote, 0, addresses, at) &&
+    sameBytes(body, candidate.challenge)
+  ) {
+    moveAddress(path, candidate.link, candidate.remote, now)
+    join(channel, now)
+  } else if (sameBytes(body, channel.challenge) && path.link === link && sameRemote(path.remote, 0, addresses, at)) {
+    if (path.state === 'probing' || path.state === 'down') {
+      path.health.rtt.update(now - channel.challengeSentAt, now)
+    }
+    join(channel, now)
+  } else {
+    return
+  }
+  if (!carriesData(path.state)) {
+    path.health.progressAt = now
+    moveTo(path, 'up', path.state === 'probing' ? 'answered' : 'answers again', now)
+  }
+}
+
+/** `channel` may be used: it becomes the path's way to send if its session is to be preferred. */
+function join(channel: Channel, now: Instant): void {
+  channel.joined = true
+  const { path } = channel
+  const before = path.channel
+  if (before === channel) return
+  if (before === undefined || before.session.destroyed || path.peer.prefers(channel.session, before.session)) {
+    path.channel = channel
+    path.health.progressAt = now
+    if (path.usable) path.peer.pathsChanged()
+  }
+}
+
+/** An authenticated packet, the newest of its channel, came from elsewhere: ask there, and move when it answers. */
+export function roam(channel: Channel, link: Link, addresses: Uint32Array, at: number, now: Instant): void {
+  const { path } = channel
+  const { candidate } = path
+  const known = candidate && candidate.link === link && sameRemote(candidate.remote, 0, addresses, at)
+  if (now - path.lastRoamAt < (known ? CHALLENGE_RETRY_US : ROAM_INTERVAL_US / 4)) return
+  path.lastRoamAt = now
+  const { device } = path.peer
+  const challenge = new Uint8Array(CHALLENGE_BYTES)
+  device.random.fill(challenge)
+  path.candidate = { link, remote: addresses.slice(at, at + 10), challenge }
+  device.control.begin().frame(FrameKind.PathChallenge, challenge).send(channel, link, path.candidate.remote, false, now)
+}
+
+function moveAddress(path: Path, link: Link, remote: Uint32Array, now: Instant): void {
+  const from = formatAddress(path.remote)
+  path.link = link
+  path.remote = remote
+  path.candidate = undefined
+  path.peer.device.emit({
+    kind: 'path-moved',
+    at: now,
+    peer: path.peer.name,
+    path: path.name,
+    from,
+    to: formatAddress(remote),
+  })
+}
+
+/** Looks at every path; called at peer.housekeepAt, which it sets anew. */
+export function housekeep(peer: Peer, now: Instant): void {
+  const active = now - peer.activeAt < ACTIVE_US
+  let soonest = NEVER
+  for (let i = peer.paths.length - 1; i >= 0; i--) {
+    const path = peer.paths[i]!
+    settleChannel(path)
+    if (forgettable(path, now)) {
+      forget(path)
+      continue
+    }
+    if (path.channel === undefined) {
+      proveAgain(path, now)
+    } else if (path.state === 'down') {
+      if (now - path.channel.challengeSentAt >= PROBE_DOWN_US) sendChallenge(path.channel, now)
+    } else if (path.state === 'suspect') {
+      watchSuspect(path, now)
+    } else if (carriesData(path.state)) {
+      watch(path, active, now)
+    } else if (now - path.channel.challengeSentAt >= CHALLENGE_RETRY_US) {
+      sendChallenge(path.channel, now)
+    }
+    joinNewer(path, now)
+  }
+  if (peer.sessions.length > 0 || peer.paths.length > 0) {
+    const busy = active || peer.paths.some((path) => path.state === 'suspect' || path.channel?.waiting)
+    soonest = now + (busy ? HOUSEKEEP_ACTIVE_US : HOUSEKEEP_IDLE_US)
+  }
+  peer.housekeepAt = soonest
+}
+
+/** The session of the path's channel may have ended: fall back on another one it has joined. */
+function settleChannel(path: Path): void {
+  if (path.channel && !path.channel.session.destroyed) return
+  path.channel = undefined
+  for (const session of path.peer.sessions) {
+    for (const channel of session.channels) {
+      if (channel && channel.path === path && channel.joined) path.channel ??= channel
+    }
+  }
+  if (path.channel === undefined && carriesData(path.state)) path.peer.pathsChanged()
+}
+
+function forgettable(path: Path, now: Instant): boolean {
+  if (path.configured) return false
+  const known = path.peer.sessions.some((session) => session.channels.some((channel) => channel?.path === path))
+  if (!known) return true
+  return path.state === 'down' && now - path.since > FORGET_PATH_US
+}
+
+/** Challenges that went unanswered on channels of a session, where the path has no channel at all yet. */
+function proveAgain(path: Path, now: Instant): void {
+  const session = path.peer.current
+  if (!session) return
+  let channel = session.channels.find((each) => each?.path === path)
+  channel ??= session.openChannel(path)
+  if (!channel) return
+  const every = path.state === 'down' ? PROBE_DOWN_US : CHALLENGE_RETRY_US
+  if (path.state === 'probing' && now - path.since > SUSPECT_US_MAX) {
+    moveTo(path, 'down', 'no answer since it was opened', now)
+  } else if (path.state !== 'down' && now - path.health.progressAt > SUSPECT_US_MAX && path.state !== 'probing') {
+    moveTo(path, 'down', 'no answer since its session ended', now)
+  }
+  if (now - channel.challengeSentAt >= every) sendChallenge(channel, now)
+}
+
+/** A newer session is there but its challenge on this path was lost: ask again. */
+function joinNewer(path: Path, now: Instant): void {
+  const { current } = path.peer
+  if (!current || !path.channel || path.channel.session === current) return
+  if (!path.peer.prefers(current, path.channel.session)) return
+  let channel = current.channels.find((each) => each?.path === path)
+  if (!channel && current.initiator) channel = current.openChannel(path)
+  if (channel && !channel.joined && now - channel.challengeSentAt >= CHALLENGE_RETRY_US) sendChallenge(channel, now)
+}
+
+/** A path that carries data: heartbeats where nothing else asks, and suspicion. */
+function watch(path: Path, active: boolean, now: Instant): void {
+  const { peer, health } = path
+  const channel = path.channel!
+  const interval = active ? HEARTBEAT_ACTIVE_US : peer.config.keepaliveUs
+  if (channel.waiting) {
+    const silence = now - Math.max(channel.askingSince, health.progressAt)
+    if (now >= peer.noVerdictUntil) {
+      // Somebody else must have been heard meanwhile; if nobody was, the far end itself may be gone, and only long
+      // silence counts.
+      const heardElsewhere = peer.feedbackAt > Math.max(channel.askingSince, health.progressAt)
+      if (silence > health.silenceUsMax && heardElsewhere) {
+        moveTo(path, 'suspect', `silent for ${ms(silence)} while others answer`, now)
+        return
+      }
+      if (silence > SILENCE_HANDSHAKE_US) {
+        moveTo(path, 'suspect', `silent for ${ms(silence)}, as is every path`, now)
+        return
+      }
+    }
+    // Ask again, here and on the others: their answers are the evidence.
+    const retry = Math.min(HEARTBEAT_RETRY_US, Math.max(15 * MILLISECOND, health.silenceUsMax / 2))
+    if (silence > retry && now - peer.probedAt >= retry) {
+      peer.probedAt = now
+      for (const other of peer.paths) if (other.usable) sendHeartbeat(other.channel!, now)
+    }
+  } else if (now - path.lastSentAt >= interval) {
+    sendHeartbeat(channel, now)
+  }
+  if (path.state === 'up' && health.lossy) {
+    moveTo(path, 'lossy', `${(health.lossOut * 100).toFixed(0)} % of packets lost`, now)
+  } else if (path.state === 'up' && health.late) {
+    moveTo(path, 'late', `round trip ${ms(health.rtt.smoothedUs)}, was ${ms(health.rtt.minUs)}`, now)
+  } else if (path.state === 'lossy' && health.lossyNoMore) {
+    moveTo(path, 'up', 'loss is over', now)
+  } else if (path.state === 'late' && health.lateNoMore) {
+    moveTo(path, 'up', 'round trip is well again', now)
+  }
+}
+
+function watchSuspect(path: Path, now: Instant): void {
+  const channel = path.channel!
+  const suspectFor = now - path.since
+  if (suspectFor > SUSPECT_US_MAX) {
+    moveTo(path, 'down', `no answer for ${ms(now - path.health.progressAt)}`, now)
+    sendChallenge(channel, now)
+    return
+  }
+  const every = suspectFor < 5 * SUSPECT_PROBE_US ? SUSPECT_PROBE_US : 5 * SUSPECT_PROBE_US
+  if (now - path.lastSentAt >= every) sendHeartbeat(channel, now)
+}
+
+/** The other end reported something new on `path` that was sent after it was suspected. */
+export function revive(path: Path, now: Instant): void {
+  if (now - path.since < 300 * MILLISECOND) path.health.falseAlarm()
+  moveTo(path, 'up', `answered after ${ms(now - path.since)}`, now)
+}
+
+/** A feedback frame made at `generatedAt` (our terms) says nothing new of `path`, though it should. */
+export function judge(path: Path, generatedAt: Instant, newestReceivedAt: Instant, now: Instant): void {
+  const { health, channel, peer } = path
+  if (!channel?.waiting || !carriesData(path.state) || now < peer.noVerdictUntil || Number.isNaN(health.owdUs)) return
+  const margin = health.marginUs + 4 * health.owdDeviationUs
+  const overdue = generatedAt - (channel.askingSince + health.owdUs)
+  const quiet = generatedAt - newestReceivedAt
+  if (overdue > margin && quiet > margin && generatedAt > channel.askingSince) {
+    moveTo(path, 'suspect', `a packet is overdue by ${ms(overdue)} while others answer`, now)
+  }
+}
+
+function sendHeartbeat(channel: Channel, now: Instant): void {
+  channel.path.peer.device.control.begin().frame(FrameKind.Heartbeat).sendOn(channel, true, now)
+}
+
+function ms(us: number): string {
+  return `${Math.round(us / MILLISECOND)} ms`
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false
+  let difference = 0
+  for (let i = 0; i < a.length; i++) difference |= a[i]! ^ b[i]!
+  return difference === 0
+}

@@ -1,0 +1,73 @@
+import { type Instant, SECOND } from '../base/time.js'
+import { formatAddress } from './address.js'
+import { carriesData, type PathState } from './events.js'
+import { HealthMonitor } from './health-monitor.js'
+import type { Link } from './link.js'
+import type { Peer } from './peer.js'
+import type { Channel } from './session.js'
+
+/** Link × remote address of one peer: what the scheduler chooses among. */
+export class Path {
+  readonly health = new HealthMonitor()
+  state: PathState = 'probing'
+  /** Why it is in this state, for people. */
+  reason = 'not yet answered'
+  since: Instant
+  /** Its part in the session used for sending; undefined until one has been joined. */
+  channel: Channel | undefined
+  /** The remote address in use: believed, since a challenge to it was answered (or about to be, while probing). */
+  remote: Uint32Array
+  /** A source address seen on an authenticated packet and not yet proved. */
+  candidate: { link: Link; remote: Uint32Array; challenge: Uint8Array } | undefined
+  lastRoamAt: Instant = Number.NEGATIVE_INFINITY
+  lastSentAt: Instant = Number.NEGATIVE_INFINITY
+  lastHeardAt: Instant = Number.NEGATIVE_INFINITY
+
+  bytesOut = 0
+  bytesIn = 0
+  packetsOut = 0
+  packetsIn = 0
+  /** Bytes per second sent lately, smoothed; see {@link measure}. */
+  rateOutBytesPerSec = 0
+  private measuredBytes = 0
+  private measuredAt: Instant
+  /** Scheduler's own: virtual time of weighted round-robin, in bytes per weight. */
+  virtualBytes = 0
+
+  constructor(
+    readonly peer: Peer,
+    /** Place in peer.paths; kept while the path lives. */
+    readonly id: number,
+    public link: Link,
+    remote: Uint32Array,
+    /** From the configuration, never forgotten; otherwise learnt from the other end. */
+    readonly configured: boolean,
+    now: Instant,
+  ) {
+    this.remote = remote
+    this.since = now
+    this.measuredAt = now
+  }
+
+  /** Called a few times a second. */
+  measure(now: Instant): void {
+    if (now <= this.measuredAt) return
+    const rate = ((this.bytesOut - this.measuredBytes) / (now - this.measuredAt)) * SECOND
+    this.rateOutBytesPerSec += (rate - this.rateOutBytesPerSec) * 0.4
+    this.measuredBytes = this.bytesOut
+    this.measuredAt = now
+  }
+
+  get name(): string {
+    return this.peer.pathsOnLink(this.link) > 1 ? `${this.link.name} ${formatAddress(this.remote)}` : this.link.name
+  }
+
+  get weight(): number {
+    return this.link.weight
+  }
+
+  /** Whether the scheduler may put data on it. */
+  get usable(): boolean {
+    return this.channel !== undefined && carriesData(this.state)
+  }
+}

@@ -1,0 +1,148 @@
+import { type Instant, NEVER } from '../base/time.js'
+import { EGRESS_BYTES_MAX, EGRESS_US_MAX, HOLD_US_MAX, PENDING_SESSIONS_MAX, SIMULTANEOUS_US } from './constants.js'
+import type { Device } from './device.js'
+import { EgressQueue } from './egress-queue.js'
+import { FlowTable } from './flow-table.js'
+import { HandshakeDriver } from './handshake-driver.js'
+import type { Link } from './link.js'
+import type { Path } from './path.js'
+import { RelativeClock } from './relative-clock.js'
+import { Resequencer } from './resequencer.js'
+import type { Scheduler } from './scheduler.js'
+import { RedundantScheduler } from './schedulers/redundant.js'
+import { WeightedScheduler } from './schedulers/weighted.js'
+import type { Session } from './session.js'
+
+export interface PeerConfig {
+  name: string
+  publicKey: Uint8Array
+  /** 32 bytes; zeros for none. */
+  presharedKey: Uint8Array
+  /** Address records (base/datagram-batch.ts); empty for a peer whose addresses are learnt. */
+  endpoints: Uint32Array[]
+  allowedIps: { family: 4 | 6; bytes: Uint8Array; bits: number }[]
+  /** Heartbeat interval of an idle path, µs. */
+  keepaliveUs: number
+}
+
+/** One remote end, known by its public key: its sessions, its paths, and what waits to go there or to be in order. */
+export class Peer {
+  readonly handshake: HandshakeDriver
+  /** Every session whose keys still open packets, newest first. The one to send with is {@link current}. */
+  readonly sessions: Session[] = []
+  current: Session | undefined
+  /** Boot id of the run that sequences now belong to. */
+  remoteBootId = ''
+  readonly paths: Path[] = []
+  readonly scheduler: Scheduler
+  readonly flows: FlowTable
+  readonly egress: EgressQueue
+  readonly resequencer: Resequencer
+  readonly clock = new RelativeClock()
+
+  /** Last data packet either way: decides how often idle paths are tried. */
+  activeAt: Instant = Number.NEGATIVE_INFINITY
+  /** Last authenticated packet. */
+  heardAt: Instant = Number.NEGATIVE_INFINITY
+  /** Last packet that asks for an answer, and the first of them since anything was heard. */
+  askedAt: Instant = Number.NEGATIVE_INFINITY
+  askedSince: Instant = 0
+  /** Whose turn it is to carry feedback: an index into {@link paths}. */
+  feedbackTurn = 0
+  /** Last feedback frame. */
+  feedbackAt: Instant = Number.NEGATIVE_INFINITY
+  housekeepAt: Instant = NEVER
+  /** Last time all paths were asked for evidence. */
+  probedAt: Instant = Number.NEGATIVE_INFINITY
+  /** Until then silence proves nothing, since we were late ourselves. */
+  noVerdictUntil: Instant = Number.NEGATIVE_INFINITY
+  rekeys = 0
+  bytesOut = 0
+  bytesIn = 0
+  packetsOut = 0
+  packetsIn = 0
+  /** In the list of peers that have packets to schedule. */
+  pending = false
+
+  constructor(
+    readonly device: Device,
+    readonly index: number,
+    readonly config: PeerConfig,
+    now: Instant,
+  ) {
+    const { pool, drops } = device
+    this.scheduler = device.config.scheduler === 'redundant' ? new RedundantScheduler() : new WeightedScheduler()
+    this.flows = new FlowTable(Math.floor(device.random.next() * 2 ** 32))
+    this.egress = new EgressQueue(pool, drops, { bytesMax: EGRESS_BYTES_MAX, ageUsMax: EGRESS_US_MAX })
+    this.resequencer = new Resequencer(pool, drops, device.delivered, { holdUsMax: HOLD_US_MAX })
+    this.handshake = new HandshakeDriver(this, now)
+  }
+
+  get name(): string {
+    return this.config.name
+  }
+
+  /** A packet that asks for an answer goes out. */
+  asked(now: Instant): void {
+    if (this.askedAt <= this.heardAt) this.askedSince = now
+    this.askedAt = now
+  }
+
+  pathsOnLink(link: Link): number {
+    let count = 0
+    for (const path of this.paths) if (path.link === link) count++
+    return count
+  }
+
+  /** A session won by a handshake. It is used for sending once confirmed, see {@link chooseSession}. */
+  addSession(session: Session): void {
+    this.sessions.unshift(session)
+    const pending = this.sessions.filter((each) => !each.confirmed)
+    for (const old of pending.slice(PENDING_SESSIONS_MAX)) this.device.endSession(old, 'too many unconfirmed')
+    this.chooseSession()
+  }
+
+  /**
+   * The session to send with: the newest confirmed one. Of two born at once, because both ends initiated, both ends
+   * take the one initiated by the smaller public key, so that they agree.
+   */
+  chooseSession(): void {
+    let best: Session | undefined
+    for (const session of this.sessions) {
+      if (!session.confirmed || session.destroyed) continue
+      if (best === undefined || this.prefers(session, best)) best = session
+    }
+    this.current = best
+  }
+
+  /** Whether `a` is to be used rather than `b`. */
+  prefers(a: Session, b: Session): boolean {
+    if (Math.abs(a.createdAt - b.createdAt) < SIMULTANEOUS_US && a.initiator !== b.initiator) {
+      return a.initiator === this.device.keyBefore(this.config.publicKey)
+    }
+    return a.createdAt > b.createdAt
+  }
+
+  /** Another run of the far end: sequences, order and delays of the former one mean nothing any more. */
+  startAnew(now: Instant): void {
+    this.flows.reset()
+    this.resequencer.reset(now)
+    this.clock.reset()
+    for (const path of this.paths) path.health.reset()
+  }
+
+  /** A session ended: paths must not go on using it. */
+  sessionEnded(): void {
+    for (const path of this.paths) if (path.channel?.session.destroyed) path.channel = undefined
+    this.housekeepAt = Number.NEGATIVE_INFINITY
+    this.pathsChanged()
+  }
+
+  /** The set of usable paths changed. When none is well, suspect ones are better than nothing. */
+  pathsChanged(): void {
+    let usable = this.paths.filter((path) => path.usable)
+    if (usable.length === 0) usable = this.paths.filter((path) => path.state === 'suspect' && path.channel)
+    this.scheduler.setPaths(usable)
+    this.resequencer.setPaths(this.paths.filter((path) => path.usable).map((path) => path.id))
+  }
+}

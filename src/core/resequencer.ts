@@ -1,0 +1,392 @@
+import type { PacketPool } from '../base/packet-pool.js'
+import type { SlotRing } from '../base/slot-ring.js'
+import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../base/time.js'
+import { BUCKET_UNORDERED, BUCKETS, PacketFlag, SEQUENCE_MASK, sequenceDifference } from '../wire/message.js'
+import { Drop, type DropCounters } from './drop-reasons.js'
+import { HeldPackets, NONE } from './held-packets.js'
+import { PathArrivals } from './path-arrivals.js'
+import { REPLAY_WINDOW_WIDTH, ReplayWindow } from './replay-window.js'
+
+export const HOLD_US_DEFAULT = 120 * MILLISECOND
+export const HELD_MAX_DEFAULT = 8192
+
+/** So far back it is remembered which packets of a bucket were given up: the rest were delivered. */
+const PAST = 1024
+const PAST_WORDS = PAST / 32
+/** A sequence further off than this is no reordering: the two ends disagree, and the bucket starts again from it. */
+const SEQUENCE_LEAP = 2 ** 20
+/** Where the counters of the unordered bucket start, so that a packet before the first one is not below 0. */
+const UNORDERED_BASE = SEQUENCE_MASK + 1
+
+/** Reordering within a path: grows by half and this much for each late packet, at most once in 10 ms. */
+const TOLERANCE_STEP_US = 0.5 * MILLISECOND
+const TOLERANCE_RAISE_US = 10 * MILLISECOND
+const TOLERANCE_US_MAX = 20 * MILLISECOND
+/** A packet later than this behind its release was not reordered but stuck: no reason to wait longer for others. */
+const LATE_IS_REORDERED_US = 50 * MILLISECOND
+/** Each second without a late packet takes a fifth of the tolerance. */
+const TOLERANCE_FADE = 0.8
+const TOLERANCE_FADE_US = 1 * SECOND
+const TOLERANCE_US_MIN = 0.05 * MILLISECOND
+
+export interface ResequencerOptions {
+  /** No packet waits longer than this for an earlier one. */
+  holdUsMax?: DurationUs
+  /** Whether the sender sends lost packets again: holes then stay open until they are filled or too old. */
+  repairs?: boolean
+  /** Packets that wait at most; beyond, the oldest hole is given up. */
+  heldMax?: number
+}
+
+/**
+ * Puts the packets of one peer back into the order in which they were sent, each bucket for itself: the one place
+ * where packets wait on the way in.
+ *
+ * A packet that comes in order goes straight to `output`. One that comes early waits until the hole before it is
+ * filled or given up: when every live path has come past the time at which it was sent ({@link PathArrivals}), unless
+ * repairs are on; when it has waited `holdUsMax`; or when room is needed. Packets of the unordered bucket never wait.
+ * A packet whose place was given up is delivered when it comes after all; copies are dropped.
+ *
+ * A delay equaliser would stand between the order and `output`: {@link deliver} is the only door.
+ *
+ * Memory, all taken by the constructor: 160 KiB + 56 bytes × `heldMax`.
+ */
+export class Resequencer {
+  holdUsMax: DurationUs
+  repairs: boolean
+  /** Holes given up, and the packets that were missing in them. */
+  holesReleased = 0
+  packetsGivenUp = 0
+  /** Packets delivered although their place had been given up. */
+  lateDelivered = 0
+  duplicates = 0
+  /** Times that a sequence was too far off to be of the same order. */
+  resyncs = 0
+  /** What is waited beyond a path's newest stamp, as packets overtake each other within paths. */
+  toleranceUs: DurationUs = 0
+
+  private readonly paths = new PathArrivals()
+  private readonly held: HeldPackets
+  private readonly unordered = new ReplayWindow()
+  /** By bucket: the next sequence to deliver. */
+  private readonly expected = new Int32Array(BUCKETS)
+  /** By bucket: a bit for each of the last {@link PAST} sequences, set if it was given up; and how many are set. */
+  private readonly missing = new Uint32Array(BUCKETS * PAST_WORDS)
+  private readonly missingCount = new Int32Array(BUCKETS)
+  /** By bucket: when a hole was last given up. */
+  private readonly releasedAt = new Float64Array(BUCKETS).fill(Number.NEGATIVE_INFINITY)
+  /** Buckets that hold packets, in no order, and the place of each in this list. */
+  private readonly holes = new Int32Array(BUCKETS)
+  private readonly holePlace = new Int32Array(BUCKETS).fill(NONE)
+  private holeCount = 0
+  /** No hole is given up by silence before this. */
+  private silenceAt: Instant = NEVER
+  /** A path has come further since the holes were last looked at. */
+  private pathsAdvanced = false
+  private toleranceRaisedAt: Instant = Number.NEGATIVE_INFINITY
+  private toleranceFadedAt: Instant = Number.NEGATIVE_INFINITY
+
+  /**
+   * @param output takes the slots in order; must have room for every slot that the peer may hold
+   */
+  constructor(
+    private readonly pool: PacketPool,
+    private readonly drops: DropCounters,
+    private readonly output: SlotRing,
+    options: ResequencerOptions = {},
+  ) {
+    this.holdUsMax = options.holdUsMax ?? HOLD_US_DEFAULT
+    this.repairs = options.repairs ?? false
+    this.held = new HeldPackets(options.heldMax ?? HELD_MAX_DEFAULT)
+  }
+
+  /** Packets that wait. */
+  get heldCount(): number {
+    return this.held.count
+  }
+
+  /** The paths (ids below 32) on which packets of this peer may come. */
+  setPaths(paths: readonly number[]): void {
+    this.paths.setLive(paths)
+    this.pathsAdvanced = true
+  }
+
+  /** A path id that will mean another path from now on. */
+  forgetPath(path: number): void {
+    this.paths.forget(path)
+  }
+
+  /** A packet of any kind came on a path; `stampUs` is the sender's clock, unwrapped, `receivedAt` ours. */
+  pathDelivered(path: number, stampUs: number, receivedAt: Instant): void {
+    this.paths.delivered(path, stampUs, receivedAt)
+    this.pathsAdvanced = true
+  }
+
+  /**
+   * Takes over the slot of one packet.
+   *
+   * @param stampUs when it was sent, by the sender's clock, unwrapped
+   * @param flags {@link PacketFlag} bits
+   */
+  receive(
+    slot: number,
+    bucket: number,
+    sequence: number,
+    stampUs: number,
+    flags: number,
+    now: Instant,
+  ): void {
+    if (
+      sequence === this.expected[bucket] &&
+      this.missingCount[bucket] === 0 &&
+      this.held.first[bucket] === NONE &&
+      bucket !== BUCKET_UNORDERED
+    ) {
+      this.expected[bucket] = (sequence + 1) & SEQUENCE_MASK
+      this.output.push(slot)
+    } else if (bucket === BUCKET_UNORDERED) {
+      this.receiveUnordered(slot, sequence)
+    } else {
+      this.receiveOrdered(slot, bucket, sequence, stampUs, flags, now)
+    }
+  }
+
+  /**
+   * Gives up the holes whose time has come. To be called after the packets of each wake-up, when every socket is
+   * drained, and when {@link nextTimeout} is due.
+   */
+  handleTimeout(now: Instant): void {
+    const { held } = this
+    if (held.count === 0) return
+    while (held.oldest !== NONE && held.arrivedAt[held.oldest]! + this.holdUsMax <= now) {
+      this.releaseHole(held.bucketOf(held.oldest), now)
+    }
+    if (this.repairs || (!this.pathsAdvanced && now < this.silenceAt)) return
+    this.fadeTolerance(now)
+    let silenceAt = NEVER
+    // Backwards, as a bucket that leaves the list is replaced by the last one.
+    for (let i = this.holeCount - 1; i >= 0; i--) {
+      const bucket = this.holes[i]!
+      for (;;) {
+        const first = held.first[bucket]!
+        if (first === NONE) break
+        const passedAt = this.paths.passedAt(held.stampUs[first]!, this.toleranceUs)
+        if (passedAt > now) {
+          if (passedAt < silenceAt) silenceAt = passedAt
+          break
+        }
+        this.releaseHole(bucket, now)
+      }
+    }
+    this.silenceAt = silenceAt
+    this.pathsAdvanced = false
+  }
+
+  /** When {@link handleTimeout} is to be called even if nothing comes. */
+  nextTimeout(): Instant {
+    const { held } = this
+    if (held.oldest === NONE) return NEVER
+    const deadline = held.arrivedAt[held.oldest]! + this.holdUsMax
+    return this.repairs ? deadline : Math.min(deadline, this.silenceAt)
+  }
+
+  /** Gives up the oldest hole, to get slots back. False if nothing is held. */
+  relieve(now: Instant): boolean {
+    const { oldest } = this.held
+    if (oldest === NONE) return false
+    this.drops.count(Drop.resequencerFull)
+    this.releaseHole(this.held.bucketOf(oldest), now)
+    return true
+  }
+
+  /** The other end has restarted: delivers what is held and expects every sequence from 0. */
+  reset(now: Instant): void {
+    while (this.held.oldest !== NONE) this.releaseHole(this.held.bucketOf(this.held.oldest), now)
+    this.expected.fill(0)
+    this.missing.fill(0)
+    this.missingCount.fill(0)
+    this.releasedAt.fill(Number.NEGATIVE_INFINITY)
+    this.unordered.reset()
+    this.paths.reset()
+    this.toleranceUs = 0
+    this.silenceAt = NEVER
+  }
+
+  private receiveUnordered(slot: number, sequence: number): void {
+    const { unordered } = this
+    let counter = UNORDERED_BASE + sequence
+    if (unordered.newest >= 0) {
+      const ahead = sequenceDifference(sequence, unordered.newest)
+      if (ahead > SEQUENCE_LEAP || ahead < -SEQUENCE_LEAP) {
+        unordered.reset()
+        this.resyncs++
+      } else {
+        counter = unordered.newest + ahead
+      }
+    }
+    if (unordered.accept(counter)) this.output.push(slot)
+    else if (unordered.newest - counter >= REPLAY_WINDOW_WIDTH) this.drop(slot, Drop.late)
+    else this.dropDuplicate(slot)
+  }
+
+  private receiveOrdered(
+    slot: number,
+    bucket: number,
+    sequence: number,
+    stampUs: number,
+    flags: number,
+    now: Instant,
+  ): void {
+    const { held } = this
+    let ahead = sequenceDifference(sequence, this.expected[bucket]!)
+    if (ahead > SEQUENCE_LEAP || ahead < -SEQUENCE_LEAP) {
+      this.resync(bucket, sequence, now)
+      ahead = 0
+    }
+    if (ahead > 0 && held.count === held.capacity) {
+      if (held.find(bucket, sequence) === NONE) this.relieve(now)
+      ahead = sequenceDifference(sequence, this.expected[bucket]!)
+    }
+    if (ahead < 0) {
+      this.receivePast(slot, bucket, sequence, ahead, flags, now)
+    } else if (ahead === 0) {
+      this.deliver(slot, bucket, sequence)
+      this.deliverRun(bucket)
+    } else if (held.find(bucket, sequence) !== NONE) {
+      this.dropDuplicate(slot)
+    } else {
+      this.hold(slot, bucket, sequence, stampUs, now)
+    }
+  }
+
+  private hold(slot: number, bucket: number, sequence: number, stampUs: number, now: Instant): void {
+    const { held } = this
+    if (held.first[bucket] === NONE) {
+      this.holePlace[bucket] = this.holeCount
+      this.holes[this.holeCount++] = bucket
+    }
+    held.insert(bucket, sequence, slot, stampUs, now)
+    if (this.repairs || held.sequenceOf(held.first[bucket]!) !== sequence) return
+    const passedAt = this.paths.passedAt(stampUs, this.toleranceUs)
+    if (passedAt < this.silenceAt) this.silenceAt = passedAt
+  }
+
+  /** A packet before the expected one: late if its place was given up, else a copy. */
+  private receivePast(
+    slot: number,
+    bucket: number,
+    sequence: number,
+    ahead: number,
+    flags: number,
+    now: Instant,
+  ): void {
+    if (ahead < -PAST) {
+      this.drop(slot, Drop.late)
+      return
+    }
+    if (!this.clearMissing(bucket, sequence)) {
+      this.dropDuplicate(slot)
+      return
+    }
+    this.lateDelivered++
+    this.output.push(slot)
+    const isRepair = (flags & PacketFlag.Repair) !== 0
+    if (!isRepair && now - this.releasedAt[bucket]! < LATE_IS_REORDERED_US) this.raiseTolerance(now)
+  }
+
+  /** Gives up what is missing before the first held packet of a bucket, and delivers from there. */
+  private releaseHole(bucket: number, now: Instant): void {
+    const { held, missing } = this
+    const from = this.expected[bucket]!
+    const to = held.sequenceOf(held.first[bucket]!)
+    const count = (to - from) & SEQUENCE_MASK
+    const at = bucket * PAST_WORDS
+    if (count >= PAST) {
+      missing.fill(0xffffffff, at, at + PAST_WORDS)
+      this.missingCount[bucket] = PAST
+    } else {
+      for (let sequence = from; sequence < from + count; sequence++) {
+        const word = at + ((sequence & (PAST - 1)) >>> 5)
+        const bit = 1 << (sequence & 31)
+        if ((missing[word]! & bit) === 0) this.missingCount[bucket]!++
+        missing[word]! |= bit
+      }
+    }
+    this.holesReleased++
+    this.packetsGivenUp += count
+    this.releasedAt[bucket] = now
+    this.expected[bucket] = to
+    this.deliverRun(bucket)
+  }
+
+  /** Delivers the held packets that have become next. */
+  private deliverRun(bucket: number): void {
+    const { held } = this
+    let first = held.first[bucket]!
+    if (first === NONE) return
+    while (first !== NONE && held.sequenceOf(first) === this.expected[bucket]) {
+      this.deliver(held.removeFirst(bucket), bucket, this.expected[bucket]!)
+      first = held.first[bucket]!
+    }
+    if (first !== NONE) {
+      const passedAt = this.paths.passedAt(held.stampUs[first]!, this.toleranceUs)
+      if (passedAt < this.silenceAt) this.silenceAt = passedAt
+      return
+    }
+    const place = this.holePlace[bucket]!
+    const moved = this.holes[--this.holeCount]!
+    this.holes[place] = moved
+    this.holePlace[moved] = place
+    this.holePlace[bucket] = NONE
+  }
+
+  /** Delivers the expected packet of a bucket. */
+  private deliver(slot: number, bucket: number, sequence: number): void {
+    if (this.missingCount[bucket] !== 0) this.clearMissing(bucket, sequence)
+    this.expected[bucket] = (sequence + 1) & SEQUENCE_MASK
+    this.output.push(slot)
+  }
+
+  /** Whether the bit was set. */
+  private clearMissing(bucket: number, sequence: number): boolean {
+    const word = bucket * PAST_WORDS + ((sequence & (PAST - 1)) >>> 5)
+    const bit = 1 << (sequence & 31)
+    const bits = this.missing[word]!
+    if ((bits & bit) === 0) return false
+    this.missing[word] = bits & ~bit
+    this.missingCount[bucket]!--
+    return true
+  }
+
+  private resync(bucket: number, sequence: number, now: Instant): void {
+    while (this.held.first[bucket] !== NONE) this.releaseHole(bucket, now)
+    this.expected[bucket] = sequence
+    this.missing.fill(0, bucket * PAST_WORDS, (bucket + 1) * PAST_WORDS)
+    this.missingCount[bucket] = 0
+    this.resyncs++
+  }
+
+  private raiseTolerance(now: Instant): void {
+    if (now - this.toleranceRaisedAt < TOLERANCE_RAISE_US) return
+    this.toleranceRaisedAt = now
+    this.toleranceFadedAt = now
+    this.toleranceUs = Math.min(TOLERANCE_US_MAX, this.toleranceUs * 1.5 + TOLERANCE_STEP_US)
+  }
+
+  private fadeTolerance(now: Instant): void {
+    if (this.toleranceUs === 0 || now - this.toleranceFadedAt < TOLERANCE_FADE_US) return
+    this.toleranceUs *= TOLERANCE_FADE ** Math.floor((now - this.toleranceFadedAt) / TOLERANCE_FADE_US)
+    this.toleranceFadedAt = now
+    if (this.toleranceUs < TOLERANCE_US_MIN) this.toleranceUs = 0
+  }
+
+  private dropDuplicate(slot: number): void {
+    this.duplicates++
+    this.drop(slot, Drop.duplicate)
+  }
+
+  private drop(slot: number, reason: number): void {
+    this.drops.count(reason)
+    this.pool.release(slot)
+  }
+}

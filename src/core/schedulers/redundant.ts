@@ -1,0 +1,24 @@
+import type { Path } from '../path.js'
+import type { Scheduler } from '../scheduler.js'
+
+/** Each packet on every path; the other end delivers the copy that comes first. */
+export class RedundantScheduler implements Scheduler {
+  readonly name = 'redundant'
+  readonly chosen: Path[] = []
+  private paths: readonly Path[] = []
+
+  setPaths(paths: readonly Path[]): void {
+    this.paths = [...paths]
+  }
+
+  pick(): number {
+    let count = 0
+    for (let i = 0; i < this.paths.length; i++) {
+      const path = this.paths[i]!
+      if (path.link.hasRoom) this.chosen[count++] = path
+    }
+    return count
+  }
+
+  sent(): void {}
+}
