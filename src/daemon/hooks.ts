@@ -1,0 +1,115 @@
+import { spawn } from 'node:child_process'
+import { resolve } from 'node:path'
+import { OperatorError } from '../base/errors.js'
+import { formatCidr, formatHostPort } from '../base/ip-address.js'
+import { encodeKey } from '../config/keys.js'
+import type { Config } from '../config/schema.js'
+
+export const HOOK_MS_MAX = 30_000
+/** Of a command's output, the end goes into the message. */
+const OUTPUT_CHARACTERS_MAX = 2_000
+
+/**
+ * What a command learns besides its inherited environment; docs/operating.md has the same list. Lists are separated by
+ * spaces; no secret is among it.
+ */
+export function hookEnvironment(
+  config: Config,
+  event: 'up' | 'down',
+  running: { file: string; device: string; mtu: number },
+): Record<string, string> {
+  const environment: Record<string, string> = {
+    PLAIT_EVENT: event,
+    PLAIT_DEVICE: running.device,
+    PLAIT_CONFIG: resolve(running.file),
+    PLAIT_ADDRESSES: config.interface.addresses.map(formatCidr).join(' '),
+    PLAIT_MTU: String(running.mtu),
+    PLAIT_LISTEN: config.interface.listen.map(formatHostPort).join(' '),
+    PLAIT_LINKS: config.links.map((link) => link.device).join(' '),
+    PLAIT_CONTROL: config.control,
+    PLAIT_PEERS: config.peers.map((peer) => peer.name).join(' '),
+  }
+  config.peers.forEach((peer, i) => {
+    environment[`PLAIT_PEER_${i + 1}_PUBLIC_KEY`] = encodeKey(peer.publicKey)
+    environment[`PLAIT_PEER_${i + 1}_ALLOWED_IPS`] = peer.allowedIps.map(formatCidr).join(' ')
+    environment[`PLAIT_PEER_${i + 1}_ENDPOINT`] = peer.endpoint.map(formatHostPort).join(' ')
+  })
+  return environment
+}
+
+/**
+ * Runs commands one after another by `/bin/sh -c`, each with a time limit; the first that fails ends it.
+ *
+ * @throws OperatorError `hookFailed`; the caller stops the start (`up`) or logs it (`down`)
+ */
+export async function runHooks(
+  event: 'up' | 'down',
+  commands: readonly string[],
+  environment: Readonly<Record<string, string>>,
+  timeLimitMs = HOOK_MS_MAX,
+): Promise<void> {
+  for (const [i, command] of commands.entries()) {
+    const failure = await runOne(command, environment, timeLimitMs)
+    if (failure === undefined) continue
+    const which = commands.length > 1 ? `${event} command ${i + 1}` : `${event} command`
+    throw new OperatorError('hookFailed', `the ${which} (${shorten(command)}) ${failure}`)
+  }
+}
+
+function runOne(
+  command: string,
+  environment: Readonly<Record<string, string>>,
+  timeLimitMs: number,
+): Promise<string | undefined> {
+  return new Promise((done) => {
+    // A group of its own, so that a time limit reaches what the shell started, too.
+    const child = spawn('/bin/sh', ['-c', command], {
+      env: { ...process.env, ...environment },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    })
+    let output = ''
+    const keep = (data: Buffer): void => {
+      output = (output + data.toString()).slice(-OUTPUT_CHARACTERS_MAX)
+    }
+    child.stdout.on('data', keep)
+    child.stderr.on('data', keep)
+    let tooLong = false
+    const timer = setTimeout(() => {
+      tooLong = true
+      killGroup(child.pid)
+    }, timeLimitMs)
+    child.on('error', (error) => {
+      clearTimeout(timer)
+      done(`cannot be started: ${error.message}`)
+    })
+    // "exit", not "close": a command may leave something running that keeps our pipe.
+    child.on('exit', (status, signal) => {
+      clearTimeout(timer)
+      // What it wrote just before is still in the pipe.
+      setImmediate(() => {
+        child.stdout.destroy()
+        child.stderr.destroy()
+        const said = output.trim() === '' ? '' : `: ${output.trim().split('\n').slice(-3).join(' / ')}`
+        if (tooLong) done(`did not end within ${timeLimitMs / 1000} s and was killed${said}`)
+        else if (signal !== null) done(`was ended by ${signal}${said}`)
+        else if (status !== 0) done(`ended with status ${status}${said}`)
+        else done(undefined)
+      })
+    })
+  })
+}
+
+function killGroup(pid: number | undefined): void {
+  if (pid === undefined) return
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch {
+    // Gone already.
+  }
+}
+
+function shorten(command: string): string {
+  const line = command.trim().replace(/\s+/g, ' ')
+  return line.length > 80 ? `${line.slice(0, 77)}...` : line
+}

@@ -1,0 +1,170 @@
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { OperatorError } from '../base/errors.js'
+import { parseIpJson, type RunIp, runIp } from './ip-command.js'
+import { type KernelRoute, planRoutes, type RouteInput, readKernelRoutes, type Step } from './route-plan.js'
+
+/** Where it is written down which routes on other devices are ours, for a start after a kill. */
+export function routeStateFile(name: string): string {
+  return `/run/plait/${name}.routes`
+}
+
+/** Addresses and routes of a running tunnel. */
+export interface Routes {
+  /** What the operator may wonder about, one sentence each. */
+  readonly notes: readonly string[]
+  /**
+   * Pins the endpoints anew: to be called when the kernel says that routes or addresses changed, or when an endpoint's
+   * name resolves to something else. Does nothing when nothing changed. Never throws; returns what could not be set.
+   */
+  refresh(endpoints: RouteInput['endpoints']): Promise<string | undefined>
+  /** Takes everything back, in reverse order. May be called again. Never throws. */
+  close(): Promise<void>
+}
+
+/**
+ * Sets addresses, MTU, state and routes of the TUN device, which must be there. If anything is refused, what was done
+ * is taken back.
+ *
+ * @throws OperatorError `routesFailed` or `toolMissing`
+ */
+export async function applyRoutes(
+  given: Omit<RouteInput, 'kernelRoutes'>,
+  options: { stateFile?: string; run?: RunIp } = {},
+): Promise<Routes> {
+  const run = options.run ?? runIp
+  const stateFile = options.stateFile ?? routeStateFile(given.config.interface.name)
+  const plan = planRoutes({ ...given, kernelRoutes: await kernelRoutes(run) })
+  let pins = plan.pins
+  let closed = false
+  // Refreshing and closing follow one another, whatever the caller does.
+  let last: Promise<unknown> = Promise.resolve()
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const mine = last.then(work, work)
+    last = mine.catch(() => {})
+    return mine
+  }
+
+  // Written down first: a kill in between leaves a list that names too much, never too little.
+  writeState(stateFile, pins)
+  try {
+    await execute(run, [...pins, ...plan.tun])
+  } catch (error) {
+    await takeBack(run, [...pins, ...plan.tun])
+    rmSync(stateFile, { force: true })
+    throw error
+  }
+
+  return {
+    notes: plan.notes,
+    refresh: (endpoints) =>
+      inTurn(async () => {
+        if (closed) return undefined
+        try {
+          const wanted = planRoutes({ ...given, endpoints, kernelRoutes: await kernelRoutes(run) }).pins
+          if (sameSteps(wanted, pins)) return undefined
+          const kept = new Set(wanted.map((step) => step.command))
+          const gone = pins.filter((step) => !kept.has(step.command))
+          writeState(stateFile, [...pins, ...wanted])
+          await takeBack(run, gone)
+          // The kernel removes pins by itself when a device goes down, so all of them are set, not only the new ones.
+          await execute(
+            run,
+            wanted.map((step) => ({ ...step, command: step.command.replace('route add', 'route replace') })),
+          )
+          pins = wanted
+          writeState(stateFile, pins)
+          return undefined
+        } catch (error) {
+          return error instanceof Error ? error.message : String(error)
+        }
+      }),
+    close: () =>
+      inTurn(async () => {
+        if (closed) return
+        closed = true
+        await takeBack(run, [...pins, ...plan.tun])
+        rmSync(stateFile, { force: true })
+      }),
+  }
+}
+
+/**
+ * Removes the routes that a killed plait of this name left behind. To be called before the TUN device is opened.
+ * Returns how many there may have been. Never throws.
+ */
+export async function removeLeftRoutes(
+  name: string,
+  options: { stateFile?: string; run?: RunIp } = {},
+): Promise<number> {
+  const stateFile = options.stateFile ?? routeStateFile(name)
+  let lines: string[]
+  try {
+    lines = readFileSync(stateFile, 'utf8').split('\n')
+  } catch {
+    return 0
+  }
+  // Only what we could have written ourselves.
+  const undos = lines.filter((line) =>
+    /^route del (unreachable )?[0-9a-f.:]+\/\d+ [A-Za-z0-9_.:@ -]*$/.test(line),
+  )
+  await (options.run ?? runIp)(['-force', '-batch', '-'], batch(undos.reverse())).catch(() => {})
+  rmSync(stateFile, { force: true })
+  return undos.length
+}
+
+async function execute(run: RunIp, steps: readonly Step[]): Promise<void> {
+  if (steps.length === 0) return
+  const result = await run(['-batch', '-'], batch(steps.map((step) => step.command)))
+  if (result.ok) return
+  // "Command failed -:3" names the line; what the kernel said stands before it.
+  const line = /Command failed -:(\d+)/.exec(result.stderr)?.[1]
+  const command = line === undefined ? 'ip -batch' : `ip ${steps[Number(line) - 1]?.command ?? ''}`
+  const remedy = /File exists/.test(result.problem)
+    ? 'that route or address is there already: see ip route show'
+    : /IPv6|Permission denied/.test(result.problem)
+      ? 'is IPv6 disabled here? then take IPv6 out of addresses and allowed-ips'
+      : 'run that command by hand to see more'
+  throw new OperatorError('routesFailed', `"${command}" was refused: ${result.problem}`, { remedy })
+}
+
+/** In reverse order, going on after refusals: what is gone already is no fault. */
+async function takeBack(run: RunIp, steps: readonly Step[]): Promise<void> {
+  if (steps.length === 0) return
+  const undos = steps.map((step) => step.undo).reverse()
+  await run(['-force', '-batch', '-'], batch(undos)).catch(() => {})
+}
+
+async function kernelRoutes(run: RunIp): Promise<KernelRoute[]> {
+  const show = async (family: 4 | 6): Promise<KernelRoute[]> =>
+    readKernelRoutes(parseIpJson(await run(['-j', `-${family}`, 'route', 'show', 'table', 'main'])), family)
+  return [...(await show(4)), ...(await show(6))]
+}
+
+/** @throws OperatorError `routesFailed` */
+function writeState(file: string, steps: readonly Step[]): void {
+  try {
+    if (steps.length === 0) {
+      rmSync(file, { force: true })
+      return
+    }
+    mkdirSync(dirname(file), { recursive: true, mode: 0o755 })
+    const text = `${[...new Set(steps.map((step) => step.undo))].join('\n')}\n`
+    // Renamed into place, so that a kill leaves the old list or the new one.
+    writeFileSync(`${file}.new`, text, { mode: 0o600 })
+    renameSync(`${file}.new`, file)
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code ?? String(error)
+    throw new OperatorError('routesFailed', `${file} cannot be written (${reason})`, {
+      remedy: 'is the disk full, or /run read-only?',
+    })
+  }
+}
+
+function sameSteps(a: readonly Step[], b: readonly Step[]): boolean {
+  return a.length === b.length && a.every((step, i) => step.command === b[i]!.command)
+}
+
+function batch(commands: readonly string[]): string {
+  return commands.length === 0 ? '' : `${commands.join('\n')}\n`
+}
