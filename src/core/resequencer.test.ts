@@ -167,7 +167,7 @@ describe('Resequencer', () => {
     receive(1, 478)
     receive(1, 2500)
     expect(delivered()).toEqual([])
-    expect(drops.snapshot()).toEqual({ late: 3, duplicate: 1 })
+    expect(drops.snapshot()).toEqual({ late: 4, duplicate: 1 })
     expect(pool.freeCount).toBe(SLOTS)
   })
 
