@@ -1,0 +1,74 @@
+# Sourced by scripts/demo and scripts/test: brings a machine to where plait can be built and tried.
+# Installs what is missing where apt is at hand and we may use it; elsewhere names it.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
+fail() { printf '%s\n' "$*" >&2; exit 2; }
+
+# need COMMAND PACKAGE: remembers packages whose command is not there.
+missing=()
+need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
+
+install_missing() {
+  [ ${#missing[@]} -eq 0 ] && return 0
+  if ! command -v apt-get >/dev/null 2>&1; then
+    fail "These packages are missing (Debian's names): ${missing[*]}. Install them and run this again."
+  fi
+  local sudo=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null 2>&1 || fail "These packages are missing: ${missing[*]}. Run this as root, or install them."
+    sudo=(sudo)
+  fi
+  say "Installing ${missing[*]}"
+  "${sudo[@]}" apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  missing=()
+}
+
+check_node() {
+  command -v node >/dev/null 2>&1 ||
+    fail "Node.js is missing: plait needs 20.19 or later. Debian 13 has it (apt install nodejs npm); on Debian 12 install it from https://nodejs.org."
+  node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' ||
+    fail "Node.js $(node --version) is too old: plait needs 20.19 or later, Debian 12's own is 18. Install it from https://nodejs.org."
+  command -v npm >/dev/null 2>&1 || fail "npm is missing: apt install npm, or install Node.js from https://nodejs.org."
+}
+
+# Installs the packages of package-lock.json unless they are there already.
+install_modules() {
+  local stamp=node_modules/.plait-lock
+  if ! cmp -s package-lock.json "$stamp"; then
+    say "Installing npm packages"
+    npm ci --no-audit --no-fund --loglevel=error
+    cp package-lock.json "$stamp"
+  fi
+}
+
+prepare() {
+  [ "$(uname -s)" = Linux ] || fail "plait runs on Linux only."
+  check_node
+  need gcc gcc
+  need make make
+  need python3 python3
+  need ip iproute2
+  need tc iproute2
+  need iperf3 iperf3
+  need ping iputils-ping
+  [ "${1:-}" = tests ] && {
+    need tcpdump tcpdump
+    need ethtool ethtool
+    need chromium chromium
+    [ -e /usr/lib/gcc/x86_64-linux-gnu ] || [ -n "$(gcc -print-file-name=libasan.so 2>/dev/null | grep /)" ] || missing+=(libc6-dev)
+  }
+  # The compiler needs the C library's headers, which --no-install-recommends leaves out.
+  [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
+  install_missing
+  install_modules
+  say "Building"
+  npm run --silent build
+}
+
+need_root() {
+  [ "$(id -u)" -eq 0 ] || fail "This makes network namespaces and devices: run it as root (sudo $0)."
+  [ -c /dev/net/tun ] || fail "/dev/net/tun is missing: modprobe tun, or let the container have it."
+}

@@ -1,0 +1,47 @@
+import { SECOND } from '../base/time.js'
+import type { Log } from '../control/log.js'
+import { EVENTS_MAX } from '../core/constants.js'
+import type { Event } from '../core/events.js'
+import type { EventSnapshot } from '../core/snapshot.js'
+
+/** The last events, for `plait status` and as log lines. */
+export class EventLog {
+  private readonly events: EventSnapshot[] = []
+  private startedAt: number | undefined
+
+  constructor(private readonly log: Log) {}
+
+  add(events: readonly Event[]): void {
+    for (const event of events) {
+      this.startedAt ??= event.at
+      const text = describeEvent(event)
+      const path = 'path' in event ? event.path : undefined
+      this.events.push({ atS: (event.at - this.startedAt) / SECOND, peer: event.peer, path, kind: event.kind, text })
+      if (this.events.length > EVENTS_MAX) this.events.shift()
+      // A path that comes or goes is worth a line; its short hesitations are for those who look closely.
+      const routine = event.kind === 'path-state' && (event.to === 'suspect' || event.from === 'suspect') && event.to !== 'down'
+      this.log[routine ? 'debug' : 'info']({ peer: event.peer, path, kind: event.kind }, text)
+    }
+  }
+
+  since(atS: number): EventSnapshot[] {
+    return this.events.filter((event) => event.atS >= atS)
+  }
+}
+
+export function describeEvent(event: Event): string {
+  switch (event.kind) {
+    case 'path-state':
+      return `${event.from} → ${event.to}: ${event.reason}`
+    case 'path-moved':
+      return `the other end moved from ${event.from} to ${event.to}`
+    case 'session':
+      return `${event.rekey ? 'keys renewed' : 'session begun'} by ${event.initiator ? 'this end' : 'the other end'}, ${event.cipher}`
+    case 'session-ended':
+      return `session ended: ${event.reason}`
+    case 'peer-restarted':
+      return 'the other end restarted'
+    case 'handshake-failed':
+      return `handshake failed: ${event.reason}`
+  }
+}

@@ -1,0 +1,242 @@
+/**
+ * The one place where core, io and time meet. A wake-up, whatever caused it, is always the same:
+ *
+ *     1 read the clock, once
+ *     2 drain every socket into the device   (silence is judged only after that)
+ *     3 let the device do what is due
+ *     4 read the TUN into the device, if there is room
+ *     5 send, per link; write to the TUN
+ *     6 arm the timer for the next thing due
+ */
+import { DatagramBatch } from '../base/datagram-batch.js'
+import { PacketBatch, PacketPool } from '../base/packet-pool.js'
+import { type Instant, MILLISECOND, NEVER } from '../base/time.js'
+import { BATCH_PACKETS } from '../core/constants.js'
+import { Device } from '../core/device.js'
+import { Drop } from '../core/drop-reasons.js'
+import type { Event } from '../core/events.js'
+import { inspectPeers } from '../core/inspect.js'
+import { now as readClock } from '../io/clock.js'
+import { LinkSocket } from '../io/link-socket.js'
+import { native, type PollHandle, type TimerHandle } from '../io/native.js'
+import { packetCiphers } from '../io/packet-ciphers.js'
+import { systemRandom } from '../io/random.js'
+import { TunDevice } from '../io/tun-device.js'
+import type { Primitives } from '../noise/primitives.js'
+import type { PlaneConfig, PlaneFigures } from './plane-messages.js'
+
+const READABLE = 1
+const WRITABLE = 2
+/** Eight GRO messages of up to 64 KiB. */
+const RECEIVE_SLAB_BYTES = 8 * 65_536
+const RECEIVE_ROWS = 1024
+/** One wake-up's worth of sealed packets for one link. */
+const TRANSMIT_SLAB_BYTES = 2 * BATCH_PACKETS * 2048
+/** Rounds of reading in one wake-up: the rest is still there at the next, after timers and the other side had a turn. */
+const ROUNDS_MAX = 4
+
+interface LinkIo {
+  socket: LinkSocket
+  poll: PollHandle
+  transmit: DatagramBatch
+  blocked: boolean
+}
+
+export class Loop {
+  private readonly pool: PacketPool
+  private readonly device: Device
+  private readonly tun: TunDevice
+  private readonly tunPoll: PollHandle
+  private readonly links: LinkIo[] = []
+  private readonly timer: TimerHandle
+  private readonly received = new DatagramBatch(RECEIVE_SLAB_BYTES, RECEIVE_ROWS, 64)
+  private readonly fromTun = new PacketBatch(BATCH_PACKETS)
+  private readonly toTun = new PacketBatch(BATCH_PACKETS * 4)
+  private readonly startedAt: Instant
+  private tunPaused = false
+  private armedFor: Instant = NEVER
+  private closed = false
+
+  /** Opens everything; an Error of the system's (with `code` and `syscall`) leaves nothing open. */
+  constructor(
+    config: PlaneConfig,
+    primitives: Primitives,
+    private readonly onEvents: (events: Event[]) => void,
+  ) {
+    const now = readClock()
+    this.startedAt = now
+    this.pool = new PacketPool(config.slabBytes)
+    this.device = new Device(config.device, {
+      now,
+      random: systemRandom,
+      primitives,
+      ciphers: packetCiphers,
+      pool: this.pool,
+      workClock: readClock,
+    })
+    this.tun = TunDevice.open(config.tunName, config.offload)
+    try {
+      config.sockets.forEach((options, id) => {
+        const socket = LinkSocket.open({ ...options, offload: config.offload })
+        const poll = native.pollStart(socket.fd, READABLE, (events) => this.socketReady(id, events))
+        const transmit = new DatagramBatch(TRANSMIT_SLAB_BYTES, BATCH_PACKETS * 4, 64)
+        this.links.push({ socket, poll, transmit, blocked: false })
+      })
+    } catch (error) {
+      this.closeLinks()
+      this.tun.close()
+      throw error
+    }
+    this.tunPoll = native.pollStart(this.tun.fd, READABLE, () => this.wake(true))
+    this.timer = native.timerStart(() => {
+      this.armedFor = NEVER
+      this.wake(false)
+    })
+    this.wake(false)
+  }
+
+  get tunName(): string {
+    return this.tun.name
+  }
+  get ports(): number[] {
+    return this.links.map((link) => link.socket.port)
+  }
+
+  figures(): PlaneFigures {
+    const now = readClock()
+    return {
+      peers: inspectPeers(this.device, now),
+      drops: this.device.drops.snapshot() as Record<string, number>,
+      offload: this.offloadNotes(),
+      uptimeS: (now - this.startedAt) / 1_000_000,
+    }
+  }
+
+  /** Says goodbye to the peers and gives everything back. */
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    const now = readClock()
+    this.device.close(now)
+    for (let id = 0; id < this.links.length; id++) this.transmit(id, now)
+    native.timerStop(this.timer)
+    native.pollStop(this.tunPoll)
+    this.closeLinks()
+    this.tun.close()
+  }
+
+  private socketReady(id: number, events: number): void {
+    if ((events & WRITABLE) !== 0) this.unblock(id)
+    this.wake(false)
+  }
+
+  private wake(tunReadable: boolean): void {
+    if (this.closed) return
+    const now = readClock()
+    this.drainSockets(now)
+    this.device.handleTimeout(now)
+    if (tunReadable || this.tunPaused) this.readTun(now)
+    for (let id = 0; id < this.links.length; id++) this.transmit(id, now)
+    this.writeTun()
+    this.device.handleWakeUpEnd(readClock() - now, now)
+    this.forwardEvents()
+    this.arm(now)
+  }
+
+  private drainSockets(now: Instant): void {
+    for (let id = 0; id < this.links.length; id++) {
+      const { socket } = this.links[id]!
+      for (let round = 0; round < ROUNDS_MAX; round++) {
+        if (socket.receive(this.received) === 0) break
+        this.device.handleDatagrams(id, this.received, now)
+      }
+    }
+  }
+
+  private readTun(now: Instant): void {
+    for (let round = 0; round < ROUNDS_MAX; round++) {
+      const room = this.device.tunRoom
+      if (room === 0) {
+        if (!this.tunPaused) native.pollChange(this.tunPoll, 0)
+        this.tunPaused = true
+        return
+      }
+      if (this.tunPaused) native.pollChange(this.tunPoll, READABLE)
+      this.tunPaused = false
+      const wanted = Math.min(room, this.fromTun.capacity)
+      const count = this.tun.read(this.pool, this.fromTun, wanted)
+      if (count === 0) return
+      this.device.handleTun(this.fromTun, now)
+      for (let id = 0; id < this.links.length; id++) this.transmit(id, now)
+      if (count < wanted) return
+    }
+  }
+
+  private transmit(id: number, now: Instant): void {
+    const link = this.links[id]!
+    if (link.blocked) return
+    const { transmit, socket } = link
+    while (this.device.hasTransmit(id)) {
+      transmit.clear()
+      this.device.pollTransmit(id, transmit, now)
+      if (!socket.send(transmit)) {
+        link.blocked = true
+        native.pollChange(link.poll, READABLE | WRITABLE)
+        this.device.handleLinkBlocked(id, true, now)
+        return
+      }
+    }
+  }
+
+  /** The socket has room again: first what it did not take, then whatever waits for the link. */
+  private unblock(id: number): void {
+    const link = this.links[id]!
+    if (!link.blocked || !link.socket.send(link.transmit)) return
+    link.blocked = false
+    native.pollChange(link.poll, READABLE)
+    this.device.handleLinkBlocked(id, false, readClock())
+  }
+
+  private writeTun(): void {
+    const { toTun, device, pool } = this
+    while (device.pollDeliver(toTun) > 0) {
+      const written = this.tun.write(pool, toTun)
+      if (written < toTun.count) device.drops.count(Drop.tunWriteFailed, toTun.count - written)
+      pool.releaseMany(toTun.slots, 0, toTun.count)
+      toTun.count = 0
+    }
+  }
+
+  private forwardEvents(): void {
+    let events: Event[] | undefined
+    for (let event = this.device.pollEvent(); event; event = this.device.pollEvent()) {
+      events ??= []
+      events.push(event)
+    }
+    if (events) this.onEvents(events)
+  }
+
+  private arm(now: Instant): void {
+    const next = this.device.nextTimeout()
+    if (next === this.armedFor) return
+    this.armedFor = next
+    const wait = Math.min(next - now, 1_000 * MILLISECOND)
+    native.timerArm(this.timer, Math.max(1, Math.ceil(wait)))
+  }
+
+  private offloadNotes(): string[] {
+    const notes = this.tun.notes()
+    this.links.forEach(({ socket }, id) => {
+      for (const note of socket.notes()) notes.push(`${this.device.links[id]!.name}: ${note}`)
+    })
+    return notes
+  }
+
+  private closeLinks(): void {
+    for (const { poll, socket } of this.links) {
+      native.pollStop(poll)
+      socket.close()
+    }
+    this.links.length = 0
+  }
+}

@@ -1,0 +1,33 @@
+import type { DeviceConfig } from '../core/device.js'
+import type { Event } from '../core/events.js'
+import type { PeerFigures } from '../core/inspect.js'
+
+/** What the data plane's thread needs to know; plain data, copied into it. */
+export interface PlaneConfig {
+  tunName: string
+  offload: boolean
+  device: DeviceConfig
+  /** One socket per link, in the order of device.links. */
+  sockets: { device: string; address: string; port: number }[]
+  slabBytes: number
+}
+
+/** Main thread → data plane. */
+export type PlaneRequest = { kind: 'status'; id: number } | { kind: 'stop' }
+
+/** What the data plane shows of itself. */
+export interface PlaneFigures {
+  peers: PeerFigures[]
+  drops: Record<string, number>
+  offload: string[]
+  uptimeS: number
+}
+
+/** Data plane → main thread. */
+export type PlaneMessage =
+  | { kind: 'ready'; tunName: string; ports: number[] }
+  | { kind: 'status'; id: number; figures: PlaneFigures }
+  | { kind: 'events'; events: Event[] }
+  /** The system refused something: a sentence and what to do. The thread ends. */
+  | { kind: 'refused'; text: string; remedy: string }
+  | { kind: 'stopped' }
