@@ -11,9 +11,18 @@ import { SeenInitiations } from '../noise/seen-initiations.js'
 import { PacketView } from '../wire/ip.js'
 import { CipherBit, FrameKind, SESSION_INDEX_LIMIT } from '../wire/message.js'
 import { AllowedIps } from './allowed-ips.js'
-import { BATCH_PACKETS, EGRESS_BYTES_MAX, LATE_WAKE_GRACE_US, LATE_WAKE_US, PENDING_SESSION_US, REKEY_AFTER_PACKETS, REKEY_AFTER_US } from './constants.js'
+import {
+  BATCH_PACKETS,
+  EGRESS_BYTES_MAX,
+  LATE_WAKE_GRACE_US,
+  LATE_WAKE_US,
+  PENDING_SESSION_US,
+  REKEY_AFTER_PACKETS,
+  REKEY_AFTER_US,
+} from './constants.js'
 import { ControlWriter } from './control.js'
 import { DropCounters } from './drop-reasons.js'
+import { EgressSlots } from './egress-queue.js'
 import type { Event } from './events.js'
 import { handleSealedHandshake } from './handshakes.js'
 import { Link } from './link.js'
@@ -83,6 +92,8 @@ export class Device {
   readonly openRun = new OpenRun()
   readonly sealRows = new Uint32Array(64 * SEAL_WORDS)
   readonly pendingPeers: Peer[] = []
+  /** Links of the egress queues' lists, by slot: one array serves every peer. */
+  readonly egressSlots: EgressSlots
   /** Packets in order, for the TUN; has room for every slot there is. */
   readonly delivered: SlotRing
 
@@ -102,6 +113,7 @@ export class Device {
     this.primitives = env.primitives
     this.ciphers = env.ciphers
     this.pool = env.pool
+    this.egressSlots = new EgressSlots(env.pool.slotCount)
     this.delivered = new SlotRing(env.pool.slotCount)
     this.workClock = env.workClock ?? (() => 0)
     this.rekeyAfterUs = config.rekeyAfterUs ?? REKEY_AFTER_US
@@ -115,7 +127,9 @@ export class Device {
     this.gate = new MacGate(env.primitives, this.identity.publicKey, env.random)
     this.seen = new SeenInitiations(env.primitives, env.random)
     this.slowTickAt = env.now
-    this.links = config.links.map((link, id) => new Link(id, link.name, link.weight, env.pool, BATCH_PACKETS * 2))
+    this.links = config.links.map(
+      (link, id) => new Link(id, link.name, link.weight, env.pool, BATCH_PACKETS * 2),
+    )
     for (const peerConfig of config.peers) this.addPeer(peerConfig, env.now)
   }
 
@@ -278,7 +292,8 @@ export class Device {
       const restarted = peer.remoteBootId !== ''
       peer.remoteBootId = session.remoteBootId
       for (const old of [...peer.sessions]) {
-        if (old.remoteBootId !== session.remoteBootId && old.confirmed) this.endSession(old, 'the other end restarted')
+        if (old.remoteBootId !== session.remoteBootId && old.confirmed)
+          this.endSession(old, 'the other end restarted')
       }
       peer.startAnew(now)
       if (restarted) this.emit({ kind: 'peer-restarted', at: now, peer: peer.name })
@@ -363,7 +378,8 @@ export class Device {
     for (const peer of this.peers) {
       for (const session of [...peer.sessions]) {
         if (session.expired(now)) this.endSession(session, 'its key is too old')
-        else if (!session.confirmed && now - session.createdAt > PENDING_SESSION_US) this.endSession(session, 'unconfirmed')
+        else if (!session.confirmed && now - session.createdAt > PENDING_SESSION_US)
+          this.endSession(session, 'unconfirmed')
       }
       peer.handshake.consider(now)
       for (const path of peer.paths) {

@@ -1,5 +1,11 @@
 import { type Instant, NEVER } from '../base/time.js'
-import { EGRESS_BYTES_MAX, EGRESS_US_MAX, HOLD_US_MAX, PENDING_SESSIONS_MAX, SIMULTANEOUS_US } from './constants.js'
+import {
+  EGRESS_BYTES_MAX,
+  EGRESS_US_MAX,
+  HOLD_US_MAX,
+  PENDING_SESSIONS_MAX,
+  SIMULTANEOUS_US,
+} from './constants.js'
 import type { Device } from './device.js'
 import { EgressQueue } from './egress-queue.js'
 import { FlowTable } from './flow-table.js'
@@ -71,9 +77,13 @@ export class Peer {
     now: Instant,
   ) {
     const { pool, drops } = device
-    this.scheduler = device.config.scheduler === 'redundant' ? new RedundantScheduler() : new WeightedScheduler()
+    this.scheduler =
+      device.config.scheduler === 'redundant' ? new RedundantScheduler() : new WeightedScheduler()
     this.flows = new FlowTable(Math.floor(device.random.next() * 2 ** 32))
-    this.egress = new EgressQueue(pool, drops, { bytesMax: EGRESS_BYTES_MAX, ageUsMax: EGRESS_US_MAX })
+    this.egress = new EgressQueue(pool, drops, device.egressSlots, {
+      bytesMax: EGRESS_BYTES_MAX,
+      ageUsMax: EGRESS_US_MAX,
+    })
     this.resequencer = new Resequencer(pool, drops, device.delivered, { holdUsMax: HOLD_US_MAX })
     this.handshake = new HandshakeDriver(this, now)
   }
