@@ -1,0 +1,341 @@
+import fc from 'fast-check'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { PacketPool, SLOT_BYTES } from '../base/packet-pool.js'
+import { type Instant, MILLISECOND, SECOND } from '../base/time.js'
+import { DropCounters } from './drop-reasons.js'
+import { EgressQueue, type EgressQueueOptions, EgressSlots } from './egress-queue.js'
+import { PacketClass } from './flow-table.js'
+
+const SLOTS = 4096
+const { RealTime, PureAck, Bulk } = PacketClass
+let pool: PacketPool
+let drops: DropCounters
+let queue: EgressQueue
+let names: string[]
+
+function start(options: EgressQueueOptions = {}): void {
+  pool = new PacketPool(SLOTS * SLOT_BYTES)
+  drops = new DropCounters()
+  queue = new EgressQueue(pool, drops, new EgressSlots(SLOTS), options)
+  names = []
+}
+
+beforeEach(() => start())
+
+function take(name: string): number {
+  const slot = pool.take()
+  expect(slot).toBeGreaterThanOrEqual(0)
+  names[slot] = name
+  return slot
+}
+
+function enqueue(name: string, bucket: number, packetClass: number = Bulk, bytes = 1000, now = 0): void {
+  queue.enqueue(take(name), bucket, packetClass, bytes, now)
+}
+
+/** Name of the next packet, or undefined. */
+function dequeue(now: Instant = 0): string | undefined {
+  const slot = queue.dequeue(now)
+  if (slot < 0) return undefined
+  pool.release(slot)
+  return names[slot]
+}
+
+function dequeueAll(now: Instant = 0): string[] {
+  const result: string[] = []
+  for (let name = dequeue(now); name !== undefined; name = dequeue(now)) result.push(name)
+  return result
+}
+
+describe('EgressQueue', () => {
+  it('lets real-time packets go first, then ACKs, then what is sent again, then bulk', () => {
+    expect(queue.peekClass()).toBe(-1)
+    expect(dequeue()).toBeUndefined()
+    enqueue('bulk', 5)
+    queue.requeueFront(take('again 1'), 5, Bulk, 1000, 0)
+    queue.requeueFront(take('again 2'), 6, Bulk, 1000, 0)
+    expect(queue.peekClass()).toBe(Bulk)
+    enqueue('ack', 0, PureAck, 52)
+    expect(queue.peekClass()).toBe(PureAck)
+    enqueue('voice', 0, RealTime, 200, 7)
+    queue.requeueFront(take('voice again'), 0, RealTime, 200, 3)
+    expect(queue.peekClass()).toBe(RealTime)
+    expect([queue.packets, queue.bytes, queue.bytesBulk]).toEqual([6, 3452, 3000])
+    expect(dequeue(8)).toBe('voice')
+    expect(queue).toMatchObject({
+      lastBucket: 0,
+      lastClass: RealTime,
+      lastEnqueuedAt: 7,
+      lastReinjected: false,
+    })
+    expect(dequeue(8)).toBe('voice again')
+    expect(queue).toMatchObject({ lastClass: RealTime, lastEnqueuedAt: 3, lastReinjected: true })
+    expect(dequeue(8)).toBe('ack')
+    expect(dequeue(8)).toBe('again 1')
+    expect(dequeue(8)).toBe('again 2')
+    expect(queue).toMatchObject({ lastBucket: 6, lastClass: Bulk, lastReinjected: true })
+    expect(dequeue(8)).toBe('bulk')
+    expect(queue).toMatchObject({ lastBucket: 5, lastReinjected: false })
+    expect([queue.packets, queue.bytes, queue.bytesBulk]).toEqual([0, 0, 0])
+    expect(pool.freeCount).toBe(SLOTS)
+  })
+
+  it('gives one class alone when asked', () => {
+    enqueue('ack', 0, PureAck)
+    enqueue('bulk', 1)
+    expect(names[queue.dequeueClass(Bulk, 0)]).toBe('bulk')
+    expect(queue.dequeueClass(RealTime, 0)).toBe(-1)
+    expect(names[queue.dequeueClass(PureAck, 0)]).toBe('ack')
+  })
+
+  it('shares by bytes between flows of different packet sizes', () => {
+    queue.codelEnabled = false
+    for (let i = 0; i < 300; i++) enqueue('big', 1, Bulk, 1400)
+    for (let i = 0; i < 3000; i++) enqueue('small', 2, Bulk, 140)
+    const sent = { big: 0, small: 0 }
+    for (let i = 0; i < 1000; i++) {
+      const name = dequeue() as 'big' | 'small'
+      sent[name] += name === 'big' ? 1400 : 140
+      expect(Math.abs(sent.big - sent.small)).toBeLessThanOrEqual(2 * 1514)
+    }
+  })
+
+  it('lets a flow that has just begun go before those that go on', () => {
+    for (let i = 0; i < 50; i++) enqueue('bulk', 1)
+    for (let i = 0; i < 10; i++) dequeue()
+    enqueue('sparse', 2, Bulk, 1514)
+    expect(dequeue()).toBe('sparse')
+    // Once it goes on it takes turns like any other.
+    for (let i = 0; i < 5; i++) enqueue('sparse', 2, Bulk, 1514)
+    const next = Array.from({ length: 5 }, () => dequeue())
+    expect(next.filter((name) => name === 'bulk').length).toBeGreaterThanOrEqual(2)
+  })
+
+  it('takes from the head of the longest flow when it is full', () => {
+    start({ bytesMax: 10_000 })
+    enqueue('short', 1)
+    for (let i = 0; i < 9; i++) enqueue(`long ${i}`, 2)
+    enqueue('other', 3)
+    expect(drops.snapshot()).toEqual({ egressFull: 1 })
+    expect(queue.bytesBulk).toBe(10_000)
+    expect(dequeueAll()).toEqual([
+      'short',
+      'long 1',
+      'long 2',
+      'other',
+      ...[3, 4, 5, 6, 7, 8].map((i) => `long ${i}`),
+    ])
+    for (let i = 0; i < 12; i++) queue.requeueFront(take(`again ${i}`), 1, Bulk, 1000, 0)
+    expect(dequeue()).toBe('again 2')
+  })
+
+  it('keeps real-time packets and ACKs within bounds of their own, the oldest go', () => {
+    start({ realTimeBytesMax: 3000, pureAckBytesMax: 100 })
+    for (let i = 0; i < 5; i++) enqueue(`voice ${i}`, 0, RealTime)
+    for (let i = 0; i < 5; i++) enqueue(`ack ${i}`, 0, PureAck, 50)
+    enqueue('bulk', 1)
+    expect(dequeueAll()).toEqual(['voice 2', 'voice 3', 'voice 4', 'ack 3', 'ack 4', 'bulk'])
+    expect(drops.snapshot()).toEqual({ egressFull: 5 })
+    enqueue('larger than the bound', 0, PureAck, 1000)
+    expect(dequeue()).toBe('larger than the bound')
+  })
+
+  it('gives nothing out that has waited too long', () => {
+    start({ ageUsMax: 1 * SECOND })
+    enqueue('old', 1, Bulk, 1000, 0)
+    enqueue('old', 0, RealTime, 1000, 0)
+    queue.requeueFront(take('old'), 0, Bulk, 1000, 0)
+    enqueue('young', 1, Bulk, 1000, 1)
+    expect(dequeueAll(1 * SECOND + 1)).toEqual(['young'])
+    expect(drops.snapshot()).toEqual({ egressOld: 3 })
+    expect(pool.freeCount).toBe(SLOTS)
+  })
+
+  it('releases everything on clear, and works on', () => {
+    for (let i = 0; i < 5; i++) enqueue('bulk', i + 1)
+    enqueue('ack', 0, PureAck)
+    queue.requeueFront(take('again'), 1, Bulk, 1000, 0)
+    queue.clear()
+    expect(pool.freeCount).toBe(SLOTS)
+    expect([queue.packets, queue.bytes, queue.bytesBulk, queue.peekClass()]).toEqual([0, 0, 0, -1])
+    expect(drops.snapshot()).toEqual({})
+    enqueue('bulk', 1)
+    expect(dequeueAll()).toEqual(['bulk'])
+  })
+})
+
+describe('CoDel in the queue', () => {
+  /**
+   * One flow that comes at `inPerSec` packets a second and leaves at 100, for `seconds`. Returns the delay of each
+   * packet that left, in ms.
+   */
+  function overload(inPerSec: number, seconds: number, ecn: number): number[] {
+    const delays: number[] = []
+    let next = 0
+    for (let now = 0; now < seconds * SECOND; now += 10 * MILLISECOND) {
+      for (; next <= now; next += SECOND / inPerSec) {
+        const slot = take('x')
+        pool.slab.set([0x45, ecn], pool.packetAt(slot))
+        queue.enqueue(slot, 1, Bulk, 1000, next)
+      }
+      const slot = queue.dequeue(now)
+      if (slot < 0) continue
+      delays.push((now - queue.lastEnqueuedAt) / MILLISECOND)
+      pool.release(slot)
+    }
+    return delays
+  }
+
+  it('lets a short queue be', () => {
+    overload(100, 5, 0)
+    expect(drops.snapshot()).toEqual({})
+  })
+
+  it('drops ever more often from the head of a queue that stays long', () => {
+    const delays = overload(105, 60, 0)
+    expect(drops.snapshot()).toEqual({ egressCodel: expect.any(Number) })
+    // 5 % too much: without CoDel the delay would be 1 s at the limit of age.
+    expect(Math.max(...delays)).toBeLessThan(500)
+    expect(Math.max(...delays.slice(-1000))).toBeLessThan(350)
+    expect(drops.snapshot().egressCodel).toBeLessThan(400)
+  })
+
+  it('marks instead of dropping where the sender takes part in ECN', () => {
+    overload(105, 10, 2)
+    expect(queue.marked).toBeGreaterThan(5)
+    expect(drops.snapshot().egressCodel).toBeUndefined()
+  })
+
+  it('does nothing when it is off', () => {
+    queue.codelEnabled = false
+    overload(105, 10, 0)
+    expect(drops.snapshot()).toEqual({})
+  })
+
+  it('leaves alone what is no more than a packet', () => {
+    for (let now = 0; now < 10 * SECOND; now += 500 * MILLISECOND) {
+      enqueue('slow', 1, Bulk, 1400, now)
+      expect(dequeue(now + 400 * MILLISECOND)).toBe('slow')
+    }
+  })
+})
+
+/** FQ without CoDel, from arrays of objects. */
+class OracleQueue {
+  private flows = new Map<number, { names: { name: string; bytes: number; at: number }[]; deficit: number }>()
+  private fresh: number[] = []
+  private old: number[] = []
+  private first: { name: string; packetClass: number; at: number }[] = []
+  dropped = 0
+  constructor(private readonly bytesMax: number) {}
+
+  enqueue(name: string, bucket: number, packetClass: number, bytes: number, at: number): void {
+    if (packetClass !== Bulk) {
+      this.first.push({ name, packetClass, at })
+      return
+    }
+    const flow = this.flows.get(bucket) ?? { names: [], deficit: 0 }
+    this.flows.set(bucket, flow)
+    flow.names.push({ name, bytes, at })
+    if (!this.fresh.includes(bucket) && !this.old.includes(bucket)) {
+      flow.deficit = 1514
+      this.fresh.push(bucket)
+    }
+    const size = (b: number): number => this.flows.get(b)!.names.reduce((sum, each) => sum + each.bytes, 0)
+    const all = [...this.fresh, ...this.old]
+    if (all.reduce((sum, b) => sum + size(b), 0) <= this.bytesMax) return
+    let longest = all[0]!
+    for (const b of all) if (size(b) >= size(longest)) longest = b
+    while (all.reduce((sum, b) => sum + size(b), 0) > this.bytesMax) {
+      this.flows.get(longest)!.names.shift()
+      this.dropped++
+    }
+  }
+
+  dequeue(now: number): string | undefined {
+    for (const packetClass of [RealTime, PureAck]) {
+      for (;;) {
+        const index = this.first.findIndex((each) => each.packetClass === packetClass)
+        if (index < 0) break
+        const [packet] = this.first.splice(index, 1)
+        if (now - packet!.at <= SECOND) return packet!.name
+        this.dropped++
+      }
+    }
+    for (;;) {
+      const isFresh = this.fresh.length > 0
+      const list = isFresh ? this.fresh : this.old
+      if (list.length === 0) return undefined
+      const bucket = list[0]!
+      const flow = this.flows.get(bucket)!
+      if (flow.deficit <= 0) {
+        flow.deficit += 1514
+        list.shift()
+        this.old.push(bucket)
+        continue
+      }
+      while (flow.names.length > 0 && now - flow.names[0]!.at > SECOND) {
+        flow.names.shift()
+        this.dropped++
+      }
+      const packet = flow.names.shift()
+      if (packet !== undefined) {
+        flow.deficit -= packet.bytes
+        if ([...this.flows.values()].every((each) => each.names.length === 0)) {
+          this.fresh = []
+          this.old = []
+        }
+        return packet.name
+      }
+      list.shift()
+      if (isFresh && this.old.length > 0) this.old.push(bucket)
+    }
+  }
+}
+
+describe('EgressQueue beside its oracle', () => {
+  it('agrees over any packets and pulls, and its figures are right', () => {
+    const step = fc.record({
+      pull: fc.boolean(),
+      bucket: fc.integer({ min: 1, max: 4 }),
+      packetClass: fc.constantFrom(RealTime, PureAck, Bulk, Bulk, Bulk, Bulk),
+      bytes: fc.integer({ min: 40, max: 1500 }),
+      us: fc.constantFrom(0, 1, 1000, 400_000),
+    })
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 250 }), (steps) => {
+        start({ bytesMax: 20_000, ageUsMax: SECOND })
+        queue.codelEnabled = false
+        const oracle = new OracleQueue(20_000)
+        let now = 0
+        let waiting = 0
+        let count = 0
+        const pull = (): string | undefined => {
+          const name = dequeue(now)
+          expect(name).toBe(oracle.dequeue(now))
+          if (name !== undefined) waiting--
+          return name
+        }
+        for (const { pull: isPull, bucket, packetClass, bytes, us } of steps) {
+          now += us
+          if (isPull) {
+            pull()
+          } else {
+            const name = `packet ${count++}`
+            enqueue(name, bucket, packetClass, bytes, now)
+            oracle.enqueue(name, bucket, packetClass, bytes, now)
+            waiting++
+          }
+          const { egressFull = 0, egressOld = 0 } = drops.snapshot()
+          expect(egressFull + egressOld).toBe(oracle.dropped)
+          expect(queue.packets).toBe(waiting - oracle.dropped)
+          expect(pool.freeCount).toBe(SLOTS - queue.packets)
+        }
+        while (pull() !== undefined);
+        expect([queue.packets, queue.bytes, queue.bytesBulk]).toEqual([0, 0, 0])
+        expect(pool.freeCount).toBe(SLOTS)
+      }),
+      { numRuns: 200 },
+    )
+  })
+})

@@ -1,0 +1,350 @@
+import type { PacketPool } from '../base/packet-pool.js'
+import { type DurationUs, type Instant, MILLISECOND, SECOND } from '../base/time.js'
+import { markCe } from '../wire/ip.js'
+import { BUCKETS } from '../wire/message.js'
+import { Codel } from './codel.js'
+import { Drop, type DropCounters } from './drop-reasons.js'
+import { PacketClass } from './flow-table.js'
+
+/** Lax, as under fair queueing a long queue hurts only its own flow, and a short one costs it throughput. */
+const CODEL_TARGET_US = 50 * MILLISECOND
+const CODEL_INTERVAL_US = 300 * MILLISECOND
+/** What a flow may send before the next has its turn, and what CoDel leaves alone: one full packet. */
+const QUANTUM_BYTES = 1514
+/** A flow that was given up for being too long loses at most so many packets at once. */
+const OVERFLOW_BATCH = 64
+
+// Lines 0..1023 are the bulk flows by bucket. Those behind have one line each.
+const LINE_REAL_TIME = BUCKETS
+const LINE_PURE_ACK = BUCKETS + 1
+const LINE_REINJECTED = BUCKETS + 2
+const LINES = BUCKETS + 3
+
+/** Where a flow is: in no list, among those that have just begun, or among those that have had their first turn. */
+enum Turn {
+  None = 0,
+  New = 1,
+  Old = 2,
+}
+const NONE = -1
+
+export interface EgressQueueOptions {
+  /** Limit of bulk and re-injected packets together; beyond it the longest flow loses from its head. */
+  bytesMax?: number
+  /** No packet leaves after waiting longer than this. */
+  ageUsMax?: DurationUs
+  /** Limit of the real-time class, whose oldest are the first to lose their worth; and of pure ACKs, likewise. */
+  realTimeBytesMax?: number
+  pureAckBytesMax?: number
+}
+
+/**
+ * What a slot keeps while it waits. A slot waits in one queue at a time, so the queues of all peers share this:
+ * 18 bytes × slots.
+ */
+export class EgressSlots {
+  readonly next: Int32Array
+  readonly enqueuedAt: Float64Array
+  readonly bytes: Uint16Array
+  readonly bucket: Uint16Array
+  readonly packetClass: Uint8Array
+  readonly reinjected: Uint8Array
+
+  constructor(slotCount: number) {
+    this.next = new Int32Array(slotCount)
+    this.enqueuedAt = new Float64Array(slotCount)
+    this.bytes = new Uint16Array(slotCount)
+    this.bucket = new Uint16Array(slotCount)
+    this.packetClass = new Uint8Array(slotCount)
+    this.reinjected = new Uint8Array(slotCount)
+  }
+}
+
+/**
+ * Where the packets of one peer wait for a path: the one waiting place on the way out, in the tunnel and not in a
+ * modem. Real-time packets leave first, then pure ACKs, then what is sent again, then bulk. Bulk flows take turns by
+ * deficit round robin; a flow that has just begun goes before those that go on (FQ-CoDel, RFC 8290), and CoDel keeps
+ * each of them short. A packet that leaves the queue other than by {@link dequeue} is counted and released.
+ *
+ * Memory, all taken by the constructor: 50 KiB, beside the shared {@link EgressSlots}.
+ */
+export class EgressQueue {
+  /** All that waits. */
+  bytes = 0
+  packets = 0
+  /** Of it, bulk and re-injected. */
+  bytesBulk = 0
+  /** CoDel is of no use while the machine and not a link is the limit; off it costs nothing. */
+  codelEnabled = true
+  /** Packets marked instead of dropped. */
+  marked = 0
+
+  // What is known of the packet that {@link dequeue} returned last.
+  lastBucket = 0
+  lastClass: number = PacketClass.Bulk
+  lastEnqueuedAt: Instant = 0
+  /** It had been sent before, and has its sequence already. */
+  lastReinjected = false
+
+  private readonly heads = new Int32Array(LINES).fill(NONE)
+  private readonly tails = new Int32Array(LINES).fill(NONE)
+  private readonly lineBytes = new Int32Array(LINES)
+  private readonly codel = new Codel(BUCKETS, CODEL_TARGET_US, CODEL_INTERVAL_US)
+
+  private readonly deficits = new Int32Array(BUCKETS)
+  private readonly turns = new Uint8Array(BUCKETS)
+  private readonly nextFlow = new Int32Array(BUCKETS)
+  /** By {@link Turn}. */
+  private readonly firstFlow = new Int32Array(3).fill(NONE)
+  private readonly lastFlow = new Int32Array(3).fill(NONE)
+
+  private readonly bytesMax: number
+  private readonly ageUsMax: DurationUs
+  private readonly realTimeBytesMax: number
+  private readonly pureAckBytesMax: number
+
+  constructor(
+    private readonly pool: PacketPool,
+    private readonly drops: DropCounters,
+    private readonly slots: EgressSlots,
+    options: EgressQueueOptions = {},
+  ) {
+    this.bytesMax = options.bytesMax ?? 4 << 20
+    this.ageUsMax = options.ageUsMax ?? 1 * SECOND
+    this.realTimeBytesMax = options.realTimeBytesMax ?? 256 << 10
+    this.pureAckBytesMax = options.pureAckBytesMax ?? 128 << 10
+  }
+
+  /** Takes over a slot. Packets of a class and bucket leave in the order in which they came. */
+  enqueue(slot: number, bucket: number, packetClass: number, bytes: number, now: Instant): void {
+    if (packetClass === PacketClass.Bulk) {
+      this.append(bucket, slot, bucket, packetClass, bytes, now)
+      this.bytesBulk += bytes
+      if (this.turns[bucket] === Turn.None) {
+        this.deficits[bucket] = QUANTUM_BYTES
+        this.appendFlow(bucket, Turn.New)
+      }
+      if (this.bytesBulk > this.bytesMax) this.shorten()
+      return
+    }
+    this.appendUnordered(slot, bucket, packetClass, bytes, now)
+  }
+
+  /**
+   * Takes over a slot that was sent before, on a path that has failed: bulk leaves ahead of new bulk, in the order of
+   * these calls; the rest goes with its class. `enqueuedAt` is when it first came, so that its age goes on.
+   */
+  requeueFront(slot: number, bucket: number, packetClass: number, bytes: number, enqueuedAt: Instant): void {
+    if (packetClass !== PacketClass.Bulk) {
+      this.appendUnordered(slot, bucket, packetClass, bytes, enqueuedAt)
+      this.slots.reinjected[slot] = 1
+      return
+    }
+    this.append(LINE_REINJECTED, slot, bucket, packetClass, bytes, enqueuedAt)
+    this.slots.reinjected[slot] = 1
+    this.bytesBulk += bytes
+    if (this.bytesBulk > this.bytesMax) this.shorten()
+  }
+
+  /** The class whose turn it is, or -1 when nothing waits. Re-injected packets count as bulk. */
+  peekClass(): number {
+    if (this.packets === 0) return NONE
+    if (this.heads[LINE_REAL_TIME] !== NONE) return PacketClass.RealTime
+    return this.heads[LINE_PURE_ACK] !== NONE ? PacketClass.PureAck : PacketClass.Bulk
+  }
+
+  /** The slot whose turn it is, or -1. The caller owns it; what is known of it stands in `last…`. */
+  dequeue(now: Instant): number {
+    if (this.packets === 0) return NONE
+    let slot = this.dequeueLine(LINE_REAL_TIME, now)
+    if (slot === NONE) slot = this.dequeueLine(LINE_PURE_ACK, now)
+    return slot === NONE ? this.dequeueBulk(now) : slot
+  }
+
+  /** {@link dequeue} of one class alone, as where ACKs are paced. */
+  dequeueClass(packetClass: number, now: Instant): number {
+    if (packetClass === PacketClass.RealTime) return this.dequeueLine(LINE_REAL_TIME, now)
+    return packetClass === PacketClass.PureAck ? this.dequeueLine(LINE_PURE_ACK, now) : this.dequeueBulk(now)
+  }
+
+  /** Releases everything, uncounted: the peer goes. */
+  clear(): void {
+    for (let line = 0; line < LINES; line++) {
+      while (this.heads[line] !== NONE) this.pool.release(this.shiftHead(line))
+    }
+    this.forgetTurns()
+  }
+
+  private dequeueBulk(now: Instant): number {
+    const slot = this.dequeueLine(LINE_REINJECTED, now)
+    if (slot !== NONE) return slot
+    for (;;) {
+      const turn = this.firstFlow[Turn.New] !== NONE ? Turn.New : Turn.Old
+      const bucket = this.firstFlow[turn]!
+      if (bucket === NONE) return NONE
+      if (this.deficits[bucket]! <= 0) {
+        this.deficits[bucket]! += QUANTUM_BYTES
+        this.shiftFlow(turn)
+        this.appendFlow(bucket, Turn.Old)
+        continue
+      }
+      const slot = this.dequeueFlow(bucket, now)
+      if (slot !== NONE) {
+        this.deficits[bucket]! -= this.slots.bytes[slot]!
+        if (this.bytesBulk === 0) this.forgetTurns()
+        return slot
+      }
+      // Empty. A new flow still waits for its turn among the old ones, so that it cannot come back as new at once.
+      this.shiftFlow(turn)
+      if (turn === Turn.New && this.firstFlow[Turn.Old] !== NONE) this.appendFlow(bucket, Turn.Old)
+    }
+  }
+
+  /** The head of a bulk flow that neither age nor CoDel takes. */
+  private dequeueFlow(bucket: number, now: Instant): number {
+    const { slots, codel } = this
+    for (;;) {
+      const slot = this.heads[bucket]!
+      if (slot === NONE) {
+        codel.emptied(bucket)
+        return NONE
+      }
+      const sojournUs = now - slots.enqueuedAt[slot]!
+      if (sojournUs > this.ageUsMax) {
+        this.dropHead(bucket, Drop.egressOld)
+      } else if (
+        this.codelEnabled &&
+        codel.signal(bucket, sojournUs, this.lineBytes[bucket]! - slots.bytes[slot]! <= QUANTUM_BYTES, now)
+      ) {
+        if (!markCe(this.pool, slot)) {
+          this.dropHead(bucket, Drop.egressCodel)
+          continue
+        }
+        this.marked++
+        return this.leave(bucket, slot)
+      } else {
+        return this.leave(bucket, slot)
+      }
+    }
+  }
+
+  /** The head of a line without flows that is not too old. */
+  private dequeueLine(line: number, now: Instant): number {
+    for (;;) {
+      const slot = this.heads[line]!
+      if (slot === NONE) return NONE
+      if (now - this.slots.enqueuedAt[slot]! <= this.ageUsMax) return this.leave(line, slot)
+      this.dropHead(line, Drop.egressOld)
+    }
+  }
+
+  private leave(line: number, slot: number): number {
+    const { slots } = this
+    this.shiftHead(line)
+    this.lastBucket = slots.bucket[slot]!
+    this.lastClass = slots.packetClass[slot]!
+    this.lastEnqueuedAt = slots.enqueuedAt[slot]!
+    this.lastReinjected = slots.reinjected[slot] === 1
+    return slot
+  }
+
+  /** Too many bytes: the longest flow loses from its head, as its sender learns of it soonest that way. */
+  private shorten(): void {
+    let longest = LINE_REINJECTED
+    for (let turn: number = Turn.New; turn <= Turn.Old; turn++) {
+      for (let bucket = this.firstFlow[turn]!; bucket !== NONE; bucket = this.nextFlow[bucket]!) {
+        if (this.lineBytes[bucket]! >= this.lineBytes[longest]!) longest = bucket
+      }
+    }
+    for (let i = 0; i < OVERFLOW_BATCH && this.bytesBulk > this.bytesMax; i++) {
+      if (this.heads[longest] === NONE) return
+      this.dropHead(longest, Drop.egressFull)
+    }
+  }
+
+  private appendUnordered(
+    slot: number,
+    bucket: number,
+    packetClass: number,
+    bytes: number,
+    enqueuedAt: Instant,
+  ): void {
+    const isRealTime = packetClass === PacketClass.RealTime
+    const line = isRealTime ? LINE_REAL_TIME : LINE_PURE_ACK
+    const bytesMax = isRealTime ? this.realTimeBytesMax : this.pureAckBytesMax
+    // Room first, so that a packet cannot drop itself.
+    while (this.heads[line] !== NONE && this.lineBytes[line]! + bytes > bytesMax) {
+      this.dropHead(line, Drop.egressFull)
+    }
+    this.append(line, slot, bucket, packetClass, bytes, enqueuedAt)
+  }
+
+  private dropHead(line: number, reason: number): void {
+    this.drops.count(reason)
+    this.pool.release(this.shiftHead(line))
+  }
+
+  private append(
+    line: number,
+    slot: number,
+    bucket: number,
+    packetClass: number,
+    bytes: number,
+    now: Instant,
+  ): void {
+    const { slots } = this
+    slots.next[slot] = NONE
+    slots.enqueuedAt[slot] = now
+    slots.bytes[slot] = bytes
+    slots.bucket[slot] = bucket
+    slots.packetClass[slot] = packetClass
+    slots.reinjected[slot] = 0
+    const tail = this.tails[line]!
+    if (tail === NONE) this.heads[line] = slot
+    else slots.next[tail] = slot
+    this.tails[line] = slot
+    this.lineBytes[line]! += bytes
+    this.bytes += bytes
+    this.packets++
+  }
+
+  /** Takes the head from a line; returns its slot. */
+  private shiftHead(line: number): number {
+    const { slots } = this
+    const slot = this.heads[line]!
+    const bytes = slots.bytes[slot]!
+    const next = slots.next[slot]!
+    this.heads[line] = next
+    if (next === NONE) this.tails[line] = NONE
+    this.lineBytes[line]! -= bytes
+    this.bytes -= bytes
+    this.packets--
+    if (line < BUCKETS || line === LINE_REINJECTED) this.bytesBulk -= bytes
+    return slot
+  }
+
+  /** No bulk waits: whoever comes next begins anew. */
+  private forgetTurns(): void {
+    for (let turn: number = Turn.New; turn <= Turn.Old; turn++) {
+      while (this.firstFlow[turn] !== NONE) this.shiftFlow(turn)
+    }
+  }
+
+  private appendFlow(bucket: number, turn: number): void {
+    this.turns[bucket] = turn
+    this.nextFlow[bucket] = NONE
+    const last = this.lastFlow[turn]!
+    if (last === NONE) this.firstFlow[turn] = bucket
+    else this.nextFlow[last] = bucket
+    this.lastFlow[turn] = bucket
+  }
+
+  /** Takes the first flow from a list. */
+  private shiftFlow(turn: number): void {
+    const bucket = this.firstFlow[turn]!
+    const next = this.nextFlow[bucket]!
+    this.firstFlow[turn] = next
+    if (next === NONE) this.lastFlow[turn] = NONE
+    this.turns[bucket] = Turn.None
+  }
+}
