@@ -12,6 +12,7 @@ import { PacketBatch, PacketPool, SlotFlag } from '../src/base/packet-pool.js'
 import { Prng } from '../src/base/prng.js'
 import { type DurationUs, type Instant, NEVER, SECOND } from '../src/base/time.js'
 import { Device, type DeviceConfig } from '../src/core/device.js'
+import { dropReasonNames } from '../src/core/drop-reasons.js'
 import type { Event } from '../src/core/events.js'
 import type { PacketCiphers } from '../src/core/packet-cipher.js'
 import type { Primitives } from '../src/noise/primitives.js'
@@ -54,6 +55,10 @@ const delivered = new PacketBatch(BATCH_ROWS)
 const taken = new PacketBatch(BATCH_ROWS)
 const identity = new Identity()
 const WAKE_ROUNDS_MAX = 1000
+/** Linux's default for a TUN device. */
+const TUN_QUEUE_PACKETS = 500
+/** A loop that may not read the TUN now tries again after this time at the latest. */
+const TUN_RETRY_US = 1_000
 
 export type Receiver = (identity: Identity, slab: Uint8Array, at: number, now: Instant) => void
 
@@ -70,8 +75,6 @@ export class End {
   running = true
   /** Packets that found packet memory full when they came from the TUN's side: the kernel's queue would drop them. */
   tunRefused = 0
-  /** Datagrams for a socket that is closed. */
-  portClosed = 0
   /** Sums over former runs. */
   private readonly formerDrops: DropSums = {}
   diedWithRestart = 0
@@ -118,7 +121,13 @@ export class End {
     this.inboxes = attachments.map(() => [])
     this.blocked = attachments.map(() => false)
     attachments.forEach((attachment, link) => {
-      attachment.socket = { receive: (slot) => this.datagramArrived(link, slot) }
+      const end = this
+      attachment.socket = {
+        receive: (slot) => this.datagramArrived(link, slot),
+        get open() {
+          return end.running
+        },
+      }
     })
     this.pool = new PacketPool(machine.poolBytes)
     this.device = this.start()
@@ -157,7 +166,8 @@ export class End {
     }
     this.running = false
     for (let link = 0; link < this.inboxes.length; link++) {
-      for (const slot of this.inboxes[link]!) this.dropAtSocket(slot)
+      this.diedWithRestart += this.inboxes[link]!.length
+      for (const slot of this.inboxes[link]!) this.network.lose(slot)
       this.inboxes[link]!.length = 0
     }
     this.diedWithRestart += this.pool.slotCount - this.pool.freeCount
@@ -179,9 +189,9 @@ export class End {
   }
 
   private addDrops(to: DropSums): void {
-    for (const [reason, count] of Object.entries(this.device.drops.snapshot())) {
-      const name = reason as keyof DropSums
-      to[name] = (to[name] ?? 0) + count
+    const counts = this.device.drops.snapshot()
+    for (const reason of dropReasonNames) {
+      if (counts[reason]) to[reason] = (to[reason] ?? 0) + counts[reason]
     }
   }
 
@@ -198,7 +208,7 @@ export class End {
    */
   tunSlot(): number {
     if (!this.running) return -1
-    const slot = this.pool.take()
+    const slot = this.tun.length < TUN_QUEUE_PACKETS && this.device.tunRoom > 0 ? this.pool.take() : -1
     if (slot < 0) this.tunRefused++
     return slot
   }
@@ -208,17 +218,7 @@ export class End {
     this.scheduleWake()
   }
 
-  private dropAtSocket(slot: number): void {
-    this.portClosed++
-    this.network.store.length[slot] = 0
-    this.network.store.release(slot)
-  }
-
   private datagramArrived(link: number, slot: number): void {
-    if (!this.running) {
-      this.dropAtSocket(slot)
-      return
-    }
     this.inboxes[link]!.push(slot)
     this.scheduleWake()
   }
@@ -241,22 +241,30 @@ export class End {
     assert(now >= this.lastLocal, "an end's clock went back")
     this.lastLocal = now
     this.wakeUps++
-    for (let link = 0; link < this.inboxes.length; link++) this.readSocket(link, now)
+    let brought = false
+    for (let link = 0; link < this.inboxes.length; link++) {
+      if (this.inboxes[link]!.length > 0) brought = true
+      this.readSocket(link, now)
+    }
     this.readTun(now)
-    if (this.device.nextTimeout() <= now) this.device.handleTimeout(now)
+    if (brought || this.device.nextTimeout() <= now) this.device.handleTimeout(now)
     this.drain(now)
     this.armTimer()
   }
 
   private readTun(now: Instant): void {
-    for (let next = 0; next < this.tun.length; ) {
+    let next = 0
+    while (next < this.tun.length) {
+      const room = this.device.tunRoom
+      if (room === 0) break
       taken.count = 0
-      while (next < this.tun.length && taken.count < taken.capacity) {
+      while (next < this.tun.length && taken.count < Math.min(room, taken.capacity)) {
         taken.slots[taken.count++] = this.tun[next++]!
       }
       this.device.handleTun(taken, now)
     }
-    this.tun.length = 0
+    this.tun.splice(0, next)
+    if (this.tun.length > 0) this.clock.at(this.clock.now + TUN_RETRY_US, this.waker)
   }
 
   private readSocket(link: number, now: Instant): void {
@@ -345,13 +353,13 @@ export class End {
       const line = attachment.up
       if (line && line.queueBytes > this.machine.socketBytesMax) {
         this.blocked[link] = true
-        this.device.linkBlocked(link)
+        this.device.handleLinkBlocked(link, true, now)
         const device = this.device
         line.roomBelow = this.machine.socketBytesMax / 2
         line.onRoom = () => {
           if (device !== this.device || !this.running) return
           this.blocked[link] = false
-          this.device.linkWritable(link)
+          this.device.handleLinkBlocked(link, false, this.local(this.clock.now))
           this.scheduleWake()
         }
       }

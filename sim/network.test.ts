@@ -25,6 +25,7 @@ function send(
   const to = network.attach('b', addressOf(192, 0, 2, 1, 2))
   const arrivals: Arrival[] = []
   to.socket = {
+    open: true,
     receive: (slot, now) => {
       const bytes = network.store.bytes(slot)
       arrivals.push({
@@ -95,6 +96,7 @@ test('a blackhole takes everything, and parameters change while it runs', () => 
   const to = network.attach('b', addressOf(10, 0, 0, 2, 2))
   let got = 0
   to.socket = {
+    open: true,
     receive: (slot) => {
       got++
       network.store.release(slot)
@@ -119,12 +121,14 @@ test('after NAT rebinding the far end sees another source, and the old address l
   const sources: number[] = []
   let toA = 0
   a.socket = {
+    open: true,
     receive: (slot) => {
       toA++
       network.store.release(slot)
     },
   }
   b.socket = {
+    open: true,
     receive: (slot) => {
       sources.push(network.store.source[slot]!)
       network.store.release(slot)

@@ -8,6 +8,8 @@ import { LinkDirection, type LinkParameters } from './link-direction.js'
 
 /** Where datagrams come out: a socket of an end. */
 export interface Socket {
+  /** A closed one is as good as none. */
+  readonly open: boolean
   /** Takes over the slot of the store. */
   receive(slot: number, now: Instant): void
 }
@@ -169,8 +171,8 @@ export class Network {
   }
 
   deliver(slot: number, to: Attachment, now: Instant): void {
-    // Sent to an address that the NAT has taken away meanwhile.
-    if (!to.socket || this.addresses.owner(this.store.destination[slot]!) !== to) {
+    // Sent to an address that the NAT has taken away meanwhile, or to a program that is not there.
+    if (!to.socket?.open || this.addresses.owner(this.store.destination[slot]!) !== to) {
       this.unroutable++
       this.lose(slot)
       return

@@ -1,6 +1,7 @@
 import { Prng } from '../src/base/prng.js'
 import { type DurationUs, type Instant, SECOND } from '../src/base/time.js'
 import type { DeviceConfig } from '../src/core/device.js'
+import { dropReasonNames } from '../src/core/drop-reasons.js'
 import type { PacketCiphers } from '../src/core/packet-cipher.js'
 import type { Primitives } from '../src/noise/primitives.js'
 import {
@@ -185,9 +186,9 @@ export class World {
   drops(): DropSums {
     const sums: DropSums = {}
     for (const end of this.ends) {
-      for (const [reason, count] of Object.entries(end.drops())) {
-        const name = reason as keyof DropSums
-        sums[name] = (sums[name] ?? 0) + count
+      const drops = end.drops()
+      for (const reason of dropReasonNames) {
+        if (drops[reason]) sums[reason] = (sums[reason] ?? 0) + drops[reason]
       }
     }
     return sums

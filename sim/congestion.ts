@@ -1,0 +1,280 @@
+import type { DurationUs, Instant } from '../src/base/time.js'
+
+/** What a congestion control may know of its sender. Windows are in segments. */
+export interface SenderView {
+  readonly inFlight: number
+  readonly minRttUs: DurationUs
+  readonly smoothedRttUs: DurationUs
+  readonly segmentBytes: number
+  readonly windowMax: number
+  /** Segments delivered so far. */
+  readonly delivered: number
+  /** First unacknowledged and next new segment. */
+  readonly una: number
+  readonly next: number
+  readonly recovering: boolean
+}
+
+/** One acknowledgement. */
+export interface AckSample {
+  now: Instant
+  /** Segments newly delivered by it. */
+  newly: number
+  /** Round trip of the newest segment among them that was sent once, or -1. */
+  rttUs: number
+  /** Delivered count when that segment was sent; -1 if there is none. */
+  deliveredAtSend: number
+  /** Delivery rate of the interval, segments per µs; 0 if unknown. */
+  ratePerUs: number
+}
+
+export interface CongestionControl {
+  /** Segments that may be in flight. */
+  window: number
+  /** Segments per µs, Infinity: not paced. */
+  pacePerUs: number
+  onAck(sample: AckSample, sender: SenderView): void
+  /** Recovery begins: something was lost. */
+  onLoss(now: Instant, sender: SenderView): void
+  onRecoveryEnd(): void
+  onTimeout(sender: SenderView): void
+  /** The losses were none: everything sent again came twice. */
+  onUndo(): void
+}
+
+const CUBIC_C = 0.4
+const CUBIC_BETA = 0.7
+const HYSTART_WINDOW_MIN = 16
+const HYSTART_SAMPLES = 8
+
+/** CUBIC (RFC 9438) with HyStart's delay rule and proportional rate reduction (RFC 6937), as Linux has them. */
+export class Cubic implements CongestionControl {
+  window = 10
+  readonly pacePerUs = Number.POSITIVE_INFINITY
+  private threshold = Number.POSITIVE_INFINITY
+  private windowMaxBefore = 0
+  private epoch: Instant = -1
+  private k = 0
+  private origin = 0
+  private renoWindow = 0
+  private undo: { window: number; threshold: number; windowMaxBefore: number } | undefined
+  private slowStartLeft = false
+  private roundEnd = 0
+  private roundMinUs = Number.POSITIVE_INFINITY
+  private lastRoundMinUs = Number.POSITIVE_INFINITY
+  private roundSamples = 0
+  private recoveryDelivered = 0
+  private recoveryAllowed = 0
+  private recoveryFlight = 1
+
+  onAck(sample: AckSample, sender: SenderView): void {
+    if (sample.rttUs >= 0) this.hyStart(sample.rttUs, sender)
+    if (sender.recovering) this.reduce(sample.newly, sender)
+    else this.grow(sample, sender)
+  }
+
+  private hyStart(rttUs: DurationUs, sender: SenderView): void {
+    if (this.slowStartLeft || this.window >= this.threshold) return
+    if (sender.una >= this.roundEnd) {
+      this.roundEnd = sender.next
+      this.lastRoundMinUs = this.roundMinUs
+      this.roundMinUs = Number.POSITIVE_INFINITY
+      this.roundSamples = 0
+    }
+    this.roundSamples++
+    this.roundMinUs = Math.min(this.roundMinUs, rttUs)
+    if (this.window < HYSTART_WINDOW_MIN || this.roundSamples < HYSTART_SAMPLES) return
+    if (this.lastRoundMinUs === Number.POSITIVE_INFINITY) return
+    const eta = Math.min(16_000, Math.max(4_000, this.lastRoundMinUs / 8))
+    if (this.roundMinUs >= this.lastRoundMinUs + eta) {
+      this.threshold = this.window
+      this.slowStartLeft = true
+    }
+  }
+
+  private grow(sample: AckSample, sender: SenderView): void {
+    const used = sender.inFlight + sample.newly
+    // A window that is not used does not grow.
+    if (used < this.window / 2 || (used < this.window * 0.9 && this.window > this.threshold)) return
+    if (this.window < this.threshold) {
+      this.window = Math.min(sender.windowMax, this.window + sample.newly)
+      return
+    }
+    if (this.epoch < 0) {
+      this.epoch = sample.now
+      this.k =
+        this.window < this.windowMaxBefore ? Math.cbrt((this.windowMaxBefore - this.window) / CUBIC_C) : 0
+      this.origin = Math.max(this.window, this.windowMaxBefore)
+      this.renoWindow = this.window
+    }
+    const seconds = (sample.now - this.epoch + sender.minRttUs) / 1e6
+    this.renoWindow += (sample.newly * 0.53) / this.window
+    const target = Math.max(this.origin + CUBIC_C * (seconds - this.k) ** 3, this.renoWindow)
+    this.window +=
+      target > this.window
+        ? Math.min(sample.newly / 2, ((target - this.window) / this.window) * sample.newly)
+        : (sample.newly * 0.01) / this.window
+    this.window = Math.min(this.window, sender.windowMax)
+  }
+
+  private reduce(newly: number, sender: SenderView): void {
+    this.recoveryDelivered += newly
+    const pipe = sender.inFlight
+    let allowed: number
+    if (pipe > this.threshold) {
+      allowed =
+        Math.ceil((this.recoveryDelivered * this.threshold) / this.recoveryFlight) - this.recoveryAllowed
+    } else {
+      allowed = Math.min(
+        this.threshold - pipe,
+        Math.max(this.recoveryDelivered - this.recoveryAllowed, newly) + 1,
+      )
+    }
+    allowed = Math.max(allowed, 0)
+    this.recoveryAllowed += allowed
+    this.window = Math.max(2, pipe + allowed)
+  }
+
+  onLoss(_now: Instant, sender: SenderView): void {
+    this.undo = {
+      window: this.window,
+      threshold: this.threshold,
+      windowMaxBefore: this.windowMaxBefore,
+    }
+    this.windowMaxBefore = this.window < this.windowMaxBefore ? this.window * 0.85 : this.window
+    this.threshold = Math.max(2, this.window * CUBIC_BETA)
+    this.epoch = -1
+    this.slowStartLeft = true
+    this.recoveryDelivered = 0
+    this.recoveryAllowed = 0
+    this.recoveryFlight = Math.max(1, sender.inFlight)
+  }
+
+  onRecoveryEnd(): void {
+    this.window = Math.max(2, Math.min(this.window, this.threshold))
+  }
+
+  onTimeout(sender: SenderView): void {
+    this.window = Math.max(2, sender.inFlight + 1)
+  }
+
+  onUndo(): void {
+    if (!this.undo) return
+    this.window = Math.max(this.window, this.undo.window)
+    this.threshold = this.undo.threshold
+    this.windowMaxBefore = this.undo.windowMaxBefore
+    this.undo = undefined
+  }
+}
+
+const BBR_STARTUP_GAIN = 2.89
+const BBR_ROUNDS = 10
+const BBR_PROBE_RTT_EVERY_US = 10_000_000
+const BBR_PROBE_RTT_US = 200_000
+
+/** BBR version 1 in outline: startup, drain, bandwidth and round-trip probing; losses do not matter to it. */
+export class Bbr implements CongestionControl {
+  window = 10
+  pacePerUs = 10 / 30_000
+  private mode: 'startup' | 'drain' | 'bandwidth' | 'rtt' = 'startup'
+  private gain = BBR_STARTUP_GAIN
+  private ratePerUs = 0
+  private readonly rates: { rate: number; round: number }[] = []
+  private round = 0
+  private roundDelivered = 0
+  private fullRate = 0
+  private fullRounds = 0
+  private minRttUs = Number.POSITIVE_INFINITY
+  private minRttAt: Instant = 0
+  private cycle = 0
+  private cycleAt: Instant = 0
+  private probeRttUntil: Instant = 0
+
+  onAck(sample: AckSample, sender: SenderView): void {
+    const { now } = sample
+    if (sample.newly === 0) return
+    let newRound = false
+    if (sample.rttUs >= 0) this.noteRtt(sample.rttUs, now)
+    if (sample.deliveredAtSend >= 0) {
+      if (sample.deliveredAtSend >= this.roundDelivered) {
+        this.roundDelivered = sender.delivered
+        this.round++
+        newRound = true
+      }
+      if (sample.ratePerUs > 0) this.noteRate(sample.ratePerUs)
+      if (newRound && this.mode === 'startup') this.checkFull()
+    }
+    const rttUs = this.minRttUs === Number.POSITIVE_INFINITY ? 100_000 : this.minRttUs
+    const bdp = this.ratePerUs * rttUs
+    if (this.mode === 'drain' && sender.inFlight <= bdp) this.enterBandwidth(now)
+    if (this.mode === 'bandwidth') {
+      if (now - this.cycleAt > rttUs) {
+        this.cycle = (this.cycle + 1) % 8
+        this.cycleAt = now
+      }
+      this.gain = this.cycle === 0 ? 1.25 : this.cycle === 1 ? 0.75 : 1
+    } else if (this.mode === 'rtt') {
+      this.gain = 1
+      if (now > this.probeRttUntil) {
+        this.minRttAt = now
+        this.enterBandwidth(now)
+      }
+    }
+    if (this.ratePerUs > 0) this.pacePerUs = Math.max(this.ratePerUs * this.gain, 1e-5)
+    if (this.mode === 'rtt') {
+      this.window = 4
+      return
+    }
+    const target = this.ratePerUs > 0 ? (this.mode === 'startup' ? BBR_STARTUP_GAIN : 2) * bdp + 8 : 10
+    const floor = this.mode === 'startup' ? this.window + sample.newly : 4
+    this.window = Math.min(sender.windowMax, Math.max(target, floor))
+  }
+
+  private noteRtt(rttUs: DurationUs, now: Instant): void {
+    const old = now - this.minRttAt > BBR_PROBE_RTT_EVERY_US
+    if (rttUs > this.minRttUs && !old) return
+    if (old && this.mode === 'bandwidth' && rttUs > this.minRttUs) {
+      this.mode = 'rtt'
+      this.probeRttUntil = now + BBR_PROBE_RTT_US
+    }
+    this.minRttUs = rttUs
+    this.minRttAt = now
+  }
+
+  private noteRate(rate: number): void {
+    const { rates } = this
+    while (rates.length > 0 && rates[rates.length - 1]!.rate <= rate) rates.pop()
+    rates.push({ rate, round: this.round })
+    while (rates[0]!.round < this.round - BBR_ROUNDS) rates.shift()
+    this.ratePerUs = rates[0]!.rate
+  }
+
+  private checkFull(): void {
+    if (this.ratePerUs > this.fullRate * 1.25) {
+      this.fullRate = this.ratePerUs
+      this.fullRounds = 0
+    } else if (++this.fullRounds >= 3) {
+      this.mode = 'drain'
+      this.gain = 0.35
+    }
+  }
+
+  private enterBandwidth(now: Instant): void {
+    this.mode = 'bandwidth'
+    this.cycle = 2
+    this.cycleAt = now
+  }
+
+  onLoss(): void {
+    // Version 1 takes no notice.
+  }
+  onRecoveryEnd(): void {
+    // The window was never reduced.
+  }
+  onTimeout(): void {
+    this.window = 4
+  }
+  onUndo(): void {
+    // Nothing was reduced.
+  }
+}

@@ -1,0 +1,109 @@
+import { Prng } from '../src/base/prng.js'
+import { MILLISECOND, SECOND } from '../src/base/time.js'
+import type { Primitives } from '../src/noise/primitives.js'
+import { checkProgress } from './checkers.js'
+import { anyMachine } from './faults.js'
+import type { LinkParameters } from './link-direction.js'
+import { type Outcome, outcomeOf } from './outcome.js'
+import { DatagramFlow } from './traffic.js'
+import { World } from './world.js'
+
+/** The bond has found out what is broken, */
+const SETTLED_AT = 6 * SECOND
+/** ... and from then on nothing is silent for longer than this, */
+const SILENCE_US_MAX = 500 * MILLISECOND
+/** ... and this share is delivered, as the good links lose nothing. */
+const DELIVERED_SHARE_MIN = 0.99
+
+/**
+ * Liveness: some links are good, the rest is broken for good (dead both ways, or one way only, or coming and going),
+ * and the bond must make progress all the same.
+ */
+export function runLiveness(seed: number, primitives: Primitives, minutes: number): Outcome {
+  const random = new Prng(seed ^ 0x6c697665)
+  const linkCount = 2 + random.below(3)
+  const goodLink = random.below(linkCount)
+  const kinds: string[] = []
+  const good = (): Partial<LinkParameters> => ({ delayUs: 1_000 + random.below(60_000) })
+  const links = Array.from({ length: linkCount }, (_, i) => {
+    const kind =
+      i === goodLink || random.next() < 0.2 ? 'good' : ['dead', 'up dead', 'down dead'][random.below(3)]!
+    kinds.push(kind)
+    return {
+      up: { ...good(), blackhole: kind === 'dead' || kind === 'up dead' },
+      down: { ...good(), blackhole: kind === 'dead' || kind === 'down dead' },
+    }
+  })
+  // In half of the runs all links work at first and break later.
+  const breaksAt = random.next() < 0.5 ? random.next() * 3 * SECOND : 0
+  const world = new World({
+    seed,
+    primitives,
+    links:
+      breaksAt > 0
+        ? links.map((link) => ({
+            up: { ...link.up, blackhole: false },
+            down: { ...link.down, blackhole: false },
+          }))
+        : links,
+    client: { ...anyMachine(random), stallShare: 0 },
+    server: { ...anyMachine(random), stallShare: 0 },
+    bothKnowEndpoints: random.next() < 0.5,
+    scheduler: random.next() < 0.7 ? 'weighted' : 'redundant',
+  })
+  if (breaksAt > 0) {
+    world.clock.call(breaksAt, () => {
+      links.forEach((link, i) => {
+        world.line(i).up!.parameters.blackhole = link.up.blackhole
+        world.line(i).down!.parameters.blackhole = link.down.blackhole
+      })
+    })
+  }
+  const endsAt = SETTLED_AT + minutes * 60 * SECOND
+  const flows = [
+    [world.client, world.server],
+    [world.server, world.client],
+  ].map(
+    ([from, to]) =>
+      new DatagramFlow(world.clock, world.ledger, from!, to!, {
+        name: `udp from ${from!.number}`,
+        bytes: 1_000,
+        intervalUs: 5 * MILLISECOND,
+        until: endsAt,
+      }),
+  )
+  world.run(SETTLED_AT)
+  const before = flows.map((flow) => ({ sent: flow.record.sent, delivered: flow.record.delivered }))
+  let faults: string[] = []
+  while (world.clock.now < endsAt && faults.length === 0) {
+    world.run(Math.min(endsAt, world.clock.now + 250 * MILLISECOND))
+    faults = world.faults()
+    for (const flow of flows) faults.push(...checkProgress(flow.record, world.clock.now, SILENCE_US_MAX))
+  }
+  const shares = flows.map((flow, i) => {
+    const sent = flow.record.sent - before[i]!.sent
+    return (flow.record.delivered - before[i]!.delivered) / sent
+  })
+  if (faults.length === 0) {
+    world.run(endsAt + 4 * SECOND)
+    shares.forEach((share, i) => {
+      if (share < DELIVERED_SHARE_MIN) {
+        faults.push(`flow ${flows[i]!.record.name}: only ${(100 * share).toFixed(1)} % delivered`)
+      }
+    })
+    faults.push(...world.faultsAtRest())
+  }
+  return outcomeOf(
+    world,
+    'liveness',
+    {
+      minutes,
+      links: kinds.join('/'),
+      breaksAtUs: breaksAt,
+      scheduler: world.options.scheduler,
+      shareThere: shares[0],
+      shareBack: shares[1],
+    },
+    faults,
+  )
+}

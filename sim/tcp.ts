@@ -1,0 +1,593 @@
+import { SlotFlag } from '../src/base/packet-pool.js'
+import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../src/base/time.js'
+import type { Clock, Handler } from './clock.js'
+import { type AckSample, Bbr, type CongestionControl, Cubic, type SenderView } from './congestion.js'
+import type { End } from './end.js'
+import {
+  type InnerHeader,
+  ProtocolNumber,
+  partialChecksum,
+  readSegment,
+  type SegmentFields,
+  writeSegment,
+} from './inner-packet.js'
+import type { FlowRecord, Ledger } from './ledger.js'
+import type { Host } from './traffic.js'
+
+/** The inner MTU that the model's TCP fills: the tunnel's default. */
+const TUN_MTU = 1440
+const HEADER_BYTES = { 4: 52, 6: 72 } as const
+/** Segments that may be unacknowledged: the receiver's window. */
+const WINDOW_MAX = 6_000
+const RING = 8_192
+const MASK = RING - 1
+const DUPLICATE_THRESHOLD = 3
+const RTO_MIN_US = 200 * MILLISECOND
+const RTO_INITIAL_US = 1 * SECOND
+const DELAYED_ACK_US = 10 * MILLISECOND
+
+const Segment = { Sacked: 1, Lost: 2, InFlight: 4, Retransmitted: 8 } as const
+
+function emptyFields(): SegmentFields {
+  return {
+    sequence: 0,
+    acknowledgement: 0,
+    payloadBytes: 0,
+    syn: false,
+    fin: false,
+    window: 0xffff,
+    sack: new Uint32Array(8),
+    sackCount: 0,
+  }
+}
+
+/** Puts one TCP segment into the TUN of `end`; false when there is no room. */
+function emit(
+  end: End,
+  header: InnerHeader,
+  record: FlowRecord,
+  fields: SegmentFields,
+  now: Instant,
+): boolean {
+  const slot = end.tunSlot()
+  if (slot < 0) return false
+  const number = record.next(now)
+  end.pool.length[slot] = writeSegment(end.pool.slab, end.pool.packetAt(slot), header, fields, number)
+  end.pool.flags[slot] = partialChecksum(number) ? SlotFlag.ChecksumPartial : 0
+  end.tunSend(slot)
+  return true
+}
+
+export interface TcpOptions {
+  name: string
+  family?: 4 | 6
+  control: 'cubic' | 'bbr'
+  from?: Instant
+  until?: Instant
+  /** Distance of the sending host from its end of the tunnel, one way. */
+  hostDelayUs?: DurationUs
+}
+
+/**
+ * One bulk TCP transfer: SACK with RACK loss detection (RFC 8985), DSACK undo, retransmission timer (RFC 6298), and a
+ * congestion control. Segments are numbered, all of the same size; real headers go through the tunnel. No SYN or FIN
+ * exchange: the connection is there when it begins.
+ */
+export class TcpSender implements SenderView {
+  inFlight = 0
+  minRttUs = Number.POSITIVE_INFINITY
+  smoothedRttUs = 0
+  readonly segmentBytes: number
+  readonly windowMax = WINDOW_MAX
+  delivered = 0
+  una = 0
+  next = 0
+  recovering = false
+  retransmissions = 0
+  /** Retransmissions that the receiver had already. */
+  spurious = 0
+  timeouts = 0
+  reductions = 0
+  readonly control: CongestionControl
+
+  private readonly flags = new Uint8Array(RING)
+  private readonly sentAt = new Float64Array(RING)
+  private readonly deliveredAtSend = new Float64Array(RING)
+  private readonly deliveredTimeAtSend = new Float64Array(RING)
+  private readonly firstSentAtSend = new Float64Array(RING)
+  /** Transmissions in order of time: segment and moment. */
+  private readonly orderSegment = new Float64Array(RING * 2)
+  private readonly orderAt = new Float64Array(RING * 2)
+  private orderHead = 0
+  private orderTail = 0
+  private readonly lost: number[] = []
+  private deliveredTime: Instant = 0
+  private firstSentTime: Instant = 0
+  private rttVarianceUs = 0
+  private rackSentAt = -1
+  private rackRttUs = 0
+  private reorderingSeen = false
+  private reorderSteps = 1
+  private reorderStepAt: Instant = Number.NEGATIVE_INFINITY
+  private highestSacked = -1
+  private sackedOut = 0
+  private recoveryEnd = 0
+  private undoPending = 0
+  private backoff = 1
+  private rtoAt: Instant = NEVER
+  private rackAt: Instant = NEVER
+  private sendAt: Instant = NEVER
+  private paceNext: Instant = 0
+  private armedAt: Instant = NEVER
+  private generation = 0
+  private readonly timer: Handler
+  private readonly fields = emptyFields()
+  private readonly sample: AckSample = {
+    now: 0,
+    newly: 0,
+    rttUs: -1,
+    deliveredAtSend: -1,
+    ratePerUs: 0,
+  }
+  private bestSegment = -1
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly end: End,
+    private readonly header: InnerHeader,
+    private readonly record: FlowRecord,
+    private readonly options: TcpOptions,
+  ) {
+    this.segmentBytes = TUN_MTU - HEADER_BYTES[header.family]
+    this.control = options.control === 'bbr' ? new Bbr() : new Cubic()
+    this.timer = {
+      id: clock.nextHandlerId(),
+      fire: (generation, now) => {
+        if (generation === this.generation) this.onTimer(now)
+      },
+    }
+    clock.call(options.from ?? 0, (now) => this.send(now))
+  }
+
+  // ---- acknowledgements --------------------------------------------------------------------------------------------
+
+  onSegment(fields: SegmentFields, now: Instant): void {
+    const cumulative = this.segmentOf(fields.acknowledgement)
+    const sample = this.sample
+    sample.now = now
+    sample.newly = 0
+    sample.rttUs = -1
+    sample.deliveredAtSend = -1
+    sample.ratePerUs = 0
+    this.bestSegment = -1
+    let duplicate = false
+    while (this.una < cumulative) {
+      const segment = this.una++
+      if (this.flags[segment & MASK]! & Segment.Sacked) this.sackedOut--
+      else this.markDelivered(segment, now)
+    }
+    for (let i = 0; i < fields.sackCount; i++) {
+      const left = this.segmentOf(fields.sack[2 * i]!)
+      const right = this.segmentOf(fields.sack[2 * i + 1]!)
+      if (i === 0 && left < cumulative) {
+        duplicate = true
+        continue
+      }
+      for (let segment = Math.max(left, this.una); segment < Math.min(right, this.next); segment++) {
+        if (this.flags[segment & MASK]! & Segment.Sacked) continue
+        this.markDelivered(segment, now)
+        this.flags[segment & MASK]! |= Segment.Sacked
+        this.sackedOut++
+        this.highestSacked = Math.max(this.highestSacked, segment)
+      }
+    }
+    this.highestSacked = Math.max(this.highestSacked, cumulative - 1)
+    this.finishSample(now)
+    if (sample.newly > 0) {
+      this.backoff = 1
+      this.armRto(now)
+    }
+    if (duplicate) this.onDuplicate(now)
+    if (this.recovering && this.una >= this.recoveryEnd) {
+      this.recovering = false
+      this.control.onRecoveryEnd()
+    }
+    this.detectLoss(now)
+    this.control.onAck(sample, this)
+    this.send(now)
+  }
+
+  /** The segment whose first byte has this 32-bit sequence number, near the window. */
+  private segmentOf(sequence: number): number {
+    const base = this.una * this.segmentBytes
+    const difference = (sequence - (base % 2 ** 32)) | 0
+    return Math.round((base + difference) / this.segmentBytes)
+  }
+
+  private markDelivered(segment: number, now: Instant): void {
+    const i = segment & MASK
+    const flags = this.flags[i]!
+    this.sample.newly++
+    this.delivered++
+    this.deliveredTime = now
+    if (flags & Segment.InFlight) this.inFlight--
+    this.flags[i] = flags & ~(Segment.InFlight | Segment.Lost)
+    const again = (flags & Segment.Retransmitted) !== 0
+    const sentAt = this.sentAt[i]!
+    // What was sent again and is acknowledged at once was the first copy: it says nothing of the second.
+    if (!again || now - sentAt >= this.minRttUs) {
+      if (sentAt >= this.rackSentAt) {
+        this.rackSentAt = sentAt
+        this.rackRttUs = now - sentAt
+      }
+      if (this.bestSegment < 0 || sentAt >= this.sentAt[this.bestSegment & MASK]!) this.bestSegment = segment
+    }
+    if (!again && segment < this.highestSacked) this.reorderingSeen = true
+  }
+
+  private finishSample(now: Instant): void {
+    if (this.bestSegment < 0) return
+    const sample = this.sample
+    const i = this.bestSegment & MASK
+    const sentAt = this.sentAt[i]!
+    if ((this.flags[i]! & Segment.Retransmitted) === 0) {
+      const rttUs = now - sentAt
+      sample.rttUs = rttUs
+      this.minRttUs = Math.min(this.minRttUs, rttUs)
+      if (this.smoothedRttUs === 0) {
+        this.smoothedRttUs = rttUs
+        this.rttVarianceUs = rttUs / 2
+      } else {
+        this.rttVarianceUs += 0.25 * (Math.abs(rttUs - this.smoothedRttUs) - this.rttVarianceUs)
+        this.smoothedRttUs += 0.125 * (rttUs - this.smoothedRttUs)
+      }
+    }
+    sample.deliveredAtSend = this.deliveredAtSend[i]!
+    const interval = Math.max(now - this.deliveredTimeAtSend[i]!, sentAt - this.firstSentAtSend[i]!, 1)
+    this.firstSentTime = sentAt
+    if (interval >= this.minRttUs * 0.9)
+      sample.ratePerUs = (this.delivered - sample.deliveredAtSend) / interval
+  }
+
+  private onDuplicate(now: Instant): void {
+    this.spurious++
+    if (now - this.reorderStepAt > this.smoothedRttUs) {
+      this.reorderSteps = Math.min(20, this.reorderSteps + 1)
+      this.reorderStepAt = now
+    }
+    this.reorderingSeen = true
+    if (--this.undoPending === 0) {
+      this.control.onUndo()
+      this.recovering = false
+    }
+  }
+
+  // ---- losses ------------------------------------------------------------------------------------------------------
+
+  private markLost(segment: number): void {
+    const i = segment & MASK
+    if (this.flags[i]! & Segment.InFlight) this.inFlight--
+    this.flags[i] = (this.flags[i]! & ~Segment.InFlight) | Segment.Lost
+    this.lost.push(segment)
+  }
+
+  /** RACK: what was sent long enough before the newest delivered segment is lost. */
+  private detectLoss(now: Instant): void {
+    this.rackAt = NEVER
+    if (this.rackSentAt < 0) return
+    let window = Math.min((this.minRttUs / 4) * this.reorderSteps, this.smoothedRttUs)
+    if (!this.reorderingSeen && (this.recovering || this.sackedOut >= DUPLICATE_THRESHOLD)) window = 0
+    let found = 0
+    while (this.orderHead < this.orderTail) {
+      const at = this.orderHead % this.orderSegment.length
+      const segment = this.orderSegment[at]!
+      const i = segment & MASK
+      const stale =
+        segment < this.una ||
+        this.sentAt[i] !== this.orderAt[at] ||
+        (this.flags[i]! & (Segment.Sacked | Segment.Lost)) !== 0
+      if (stale) {
+        this.orderHead++
+        continue
+      }
+      const sentAt = this.sentAt[i]!
+      if (sentAt > this.rackSentAt || (sentAt === this.rackSentAt && segment > this.highestSacked)) break
+      const rest = sentAt + this.rackRttUs + window - now
+      if (rest > 0) {
+        this.rackAt = now + rest
+        break
+      }
+      this.markLost(segment)
+      this.orderHead++
+      found++
+    }
+    if (found > 0 && !this.recovering) {
+      this.recovering = true
+      this.recoveryEnd = this.next
+      this.undoPending = 0
+      this.reductions++
+      this.inFlight += found
+      this.control.onLoss(now, this)
+      this.inFlight -= found
+    }
+  }
+
+  private armRto(now: Instant): void {
+    if (this.una === this.next) {
+      this.rtoAt = NEVER
+      return
+    }
+    const base =
+      this.smoothedRttUs > 0
+        ? Math.max(RTO_MIN_US + this.smoothedRttUs, this.smoothedRttUs + 4 * this.rttVarianceUs)
+        : RTO_INITIAL_US
+    this.rtoAt = now + base * this.backoff
+  }
+
+  private onRto(now: Instant): void {
+    this.timeouts++
+    this.backoff = Math.min(8, this.backoff * 2)
+    this.lost.length = 0
+    for (let segment = this.una; segment < this.next; segment++) {
+      if ((this.flags[segment & MASK]! & Segment.Sacked) === 0) this.markLost(segment)
+    }
+    this.control.onLoss(now, this)
+    this.control.onTimeout(this)
+    this.recovering = true
+    this.recoveryEnd = this.next
+    this.undoPending = 0
+    this.send(now)
+    this.armRto(now)
+    this.arm()
+  }
+
+  // ---- sending -----------------------------------------------------------------------------------------------------
+
+  private send(now: Instant): void {
+    this.sendAt = NEVER
+    if (now < (this.options.until ?? NEVER)) {
+      while (this.inFlight < Math.floor(this.control.window)) {
+        if (this.paceNext > now + MILLISECOND) {
+          this.sendAt = this.paceNext - MILLISECOND / 2
+          break
+        }
+        while (this.lost.length > 0 && !this.isLost(this.lost[0]!)) this.lost.shift()
+        if (this.lost.length > 0) {
+          const segment = this.lost.shift()!
+          this.flags[segment & MASK] = Segment.Retransmitted
+          this.retransmissions++
+          this.undoPending++
+          this.transmit(segment, now)
+        } else {
+          if (this.next - this.una >= this.windowMax) break
+          const segment = this.next++
+          this.flags[segment & MASK] = 0
+          this.transmit(segment, now)
+        }
+        if (this.control.pacePerUs !== Number.POSITIVE_INFINITY) {
+          this.paceNext = Math.max(this.paceNext, now - MILLISECOND) + 1 / this.control.pacePerUs
+        }
+      }
+    }
+    this.arm()
+  }
+
+  private isLost(segment: number): boolean {
+    return segment >= this.una && (this.flags[segment & MASK]! & Segment.Lost) !== 0
+  }
+
+  private transmit(segment: number, now: Instant): void {
+    const i = segment & MASK
+    if (this.inFlight === 0) {
+      this.deliveredTime = now
+      this.firstSentTime = now
+    }
+    this.inFlight++
+    this.flags[i]! |= Segment.InFlight
+    this.sentAt[i] = now
+    this.deliveredAtSend[i] = this.delivered
+    this.deliveredTimeAtSend[i] = this.deliveredTime
+    this.firstSentAtSend[i] = this.firstSentTime
+    const at = this.orderTail++ % this.orderSegment.length
+    this.orderSegment[at] = segment
+    this.orderAt[at] = now
+    const delay = this.options.hostDelayUs ?? 0
+    if (delay > 0) this.clock.call(now + delay, (then) => this.put(segment, then))
+    else this.put(segment, now)
+    if (this.rtoAt === NEVER) this.armRto(now)
+  }
+
+  private put(segment: number, now: Instant): void {
+    const fields = this.fields
+    fields.sequence = (segment * this.segmentBytes) % 2 ** 32
+    fields.payloadBytes = this.segmentBytes
+    emit(this.end, this.header, this.record, fields, now)
+  }
+
+  private onTimer(now: Instant): void {
+    this.armedAt = NEVER
+    if (now >= this.rtoAt) {
+      this.onRto(now)
+      return
+    }
+    if (now >= this.rackAt) this.detectLoss(now)
+    this.send(now)
+  }
+
+  private arm(): void {
+    const at = Math.min(this.rtoAt, this.rackAt, this.sendAt)
+    if (at === this.armedAt) return
+    this.armedAt = at
+    this.generation++
+    if (at !== NEVER) this.clock.at(Math.ceil(at), this.timer, this.generation)
+  }
+}
+
+/** The other half: acknowledges every second segment, and every one while something is missing, with SACK blocks. */
+export class TcpReceiver {
+  /** Next segment expected in order. */
+  expected = 0
+  /** Bytes in order so far, and when it last grew. */
+  progressAt: Instant = 0
+  /** Segments that came after one with a higher number. */
+  reordered = 0
+  /** In-order segments by tenths of a second. */
+  readonly timeline: number[] = []
+  private highest = -1
+  private unacknowledged = 0
+  /** Ranges [from, to) beyond {@link expected}, the newest first. */
+  private readonly ranges: { from: number; to: number }[] = []
+  private duplicate = -1
+  private readonly fields = emptyFields()
+  private readonly timer: Handler
+  private generation = 0
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly end: End,
+    private readonly header: InnerHeader,
+    private readonly record: FlowRecord,
+    private readonly segmentBytes: number,
+    private readonly hostDelayUs: DurationUs,
+  ) {
+    this.timer = {
+      id: clock.nextHandlerId(),
+      fire: (generation, now) => {
+        if (generation === this.generation && this.unacknowledged > 0) this.acknowledge(now)
+      },
+    }
+  }
+
+  onSegment(fields: SegmentFields, now: Instant): void {
+    const base = this.expected * this.segmentBytes
+    const difference = (fields.sequence - (base % 2 ** 32)) | 0
+    const segment = Math.round((base + difference) / this.segmentBytes)
+    if (segment < this.highest) this.reordered++
+    else this.highest = segment
+    const inOrder = segment === this.expected
+    if (segment < this.expected || this.ranges.some((range) => segment >= range.from && segment < range.to)) {
+      this.duplicate = segment
+    } else if (inOrder) this.advance(now)
+    else this.keep(segment)
+    this.unacknowledged++
+    if (this.unacknowledged >= 2 || !inOrder || this.ranges.length > 0) this.acknowledge(now)
+    else this.clock.at(now + DELAYED_ACK_US, this.timer, ++this.generation)
+  }
+
+  private advance(now: Instant): void {
+    this.expected++
+    for (let i = 0; i < this.ranges.length; i++) {
+      if (this.ranges[i]!.from !== this.expected) continue
+      this.expected = this.ranges[i]!.to
+      this.ranges.splice(i, 1)
+      i = -1
+    }
+    this.progressAt = now
+    this.timeline[Math.floor(now / (100 * MILLISECOND))] = this.expected
+  }
+
+  private keep(segment: number): void {
+    const range = { from: segment, to: segment + 1 }
+    for (let i = this.ranges.length - 1; i >= 0; i--) {
+      const other = this.ranges[i]!
+      if (other.to === range.from) range.from = other.from
+      else if (other.from === range.to) range.to = other.to
+      else continue
+      this.ranges.splice(i, 1)
+    }
+    this.ranges.unshift(range)
+  }
+
+  private acknowledge(now: Instant): void {
+    this.unacknowledged = 0
+    this.generation++
+    const { fields } = this
+    const byte = (segment: number): number => (segment * this.segmentBytes) % 2 ** 32
+    fields.acknowledgement = byte(this.expected)
+    fields.sackCount = 0
+    const add = (from: number, to: number): void => {
+      fields.sack[2 * fields.sackCount] = byte(from)
+      fields.sack[2 * fields.sackCount + 1] = byte(to)
+      fields.sackCount++
+    }
+    // DSACK (RFC 2883): the first block names what came twice.
+    if (this.duplicate >= 0 && this.duplicate < this.expected) add(this.duplicate, this.duplicate + 1)
+    this.duplicate = -1
+    for (const range of this.ranges) {
+      if (fields.sackCount === 3) break
+      add(range.from, range.to)
+    }
+    if (this.hostDelayUs > 0) {
+      const late = { ...fields, sack: fields.sack.slice() }
+      this.clock.call(now + this.hostDelayUs, (then) => {
+        emit(this.end, this.header, this.record, late, then)
+      })
+    } else emit(this.end, this.header, this.record, fields, now)
+  }
+
+  /** Segments in order at the end of each tenth of a second up to `now`; a tenth without progress keeps the last. */
+  segmentsBy(now: Instant): number {
+    for (let tenth = Math.floor(now / (100 * MILLISECOND)); tenth >= 0; tenth--) {
+      const segments = this.timeline[tenth]
+      if (segments !== undefined) return segments
+    }
+    return 0
+  }
+}
+
+/** A bulk transfer from one host to the other. */
+export class TcpTransfer {
+  readonly sender: TcpSender
+  readonly receiver: TcpReceiver
+  readonly data: FlowRecord
+  readonly acks: FlowRecord
+
+  constructor(clock: Clock, ledger: Ledger, source: Host, destination: Host, options: TcpOptions) {
+    const family = options.family ?? 4
+    // One connection, two flows: the ledger's pair of numbers is known by the port of the client's side.
+    const forward = source.number < destination.number
+    const first = ledger.flow(forward ? options.name : `${options.name} acks`, forward)
+    const second = ledger.flow(forward ? `${options.name} acks` : options.name, !forward)
+    this.data = forward ? first : second
+    this.acks = forward ? second : first
+    const header = (from: Host, to: Host): InnerHeader => ({
+      family,
+      protocol: ProtocolNumber.tcp,
+      source: from.number,
+      destination: to.number,
+      dscp: 0,
+      flow: first.id,
+    })
+    this.sender = new TcpSender(clock, source.end, header(source, destination), this.data, options)
+    this.receiver = new TcpReceiver(
+      clock,
+      destination.end,
+      header(destination, source),
+      this.acks,
+      this.sender.segmentBytes,
+      0,
+    )
+    const fields = emptyFields()
+    destination.end.receivers[this.data.id] = (identity, slab, at, now) => {
+      readSegment(slab, at, identity, fields)
+      this.receiver.onSegment(fields, now)
+    }
+    const delay = options.hostDelayUs ?? 0
+    source.end.receivers[this.acks.id] = (identity, slab, at, now) => {
+      readSegment(slab, at, identity, fields)
+      if (delay === 0) {
+        this.sender.onSegment(fields, now)
+        return
+      }
+      const late = { ...fields, sack: fields.sack.slice() }
+      clock.call(now + delay, (then) => this.sender.onSegment(late, then))
+    }
+  }
+
+  /** Goodput in bits per second between two instants, at a resolution of 100 ms. */
+  goodput(from: Instant, to: Instant): number {
+    const step = 100 * MILLISECOND
+    const segments = this.receiver.segmentsBy(to - step) - this.receiver.segmentsBy(from - step)
+    return (segments * this.sender.segmentBytes * 8 * SECOND) / (to - from)
+  }
+}
