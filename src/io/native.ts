@@ -28,7 +28,8 @@ export interface Native {
    * Reads until `limit` of the slots listed in `slots` are filled or the device has no more; a superpacket is cut into
    * slots. The packet of slot s starts at `s * slotBytes + headroom`. Sets `lengths[s]` and `flags[s]` (bit 0:
    * checksum partial). Returns the number of slots filled, in order; what did not fit of a superpacket comes at the
-   * next call. 0: nothing there.
+   * next call, so a full `limit` means: call again, the descriptor may not become readable for the rest.
+   * 0: nothing there. The contents of slots that were not filled are undefined.
    */
   tunRead(
     tun: TunHandle,
@@ -42,8 +43,9 @@ export interface Native {
   ): number
   /**
    * Writes the packets of slots[from..from+count), consecutive segments of one flow coalesced. Returns how many were
-   * taken (fewer: the device is full, wait for writability). Packets the kernel refuses are counted in `stats`
-   * and are among those taken.
+   * taken. Fewer: the device is full, wait for writability; `slots` is then reordered within the range, so that those
+   * taken come first and the others keep their order. Packets the kernel refuses are counted in `stats` and are
+   * among those taken.
    */
   tunWrite(
     tun: TunHandle,
@@ -61,8 +63,12 @@ export interface Native {
     readFrames: number
     writtenPackets: number
     writtenFrames: number
+    /** Packets the kernel did not take. */
     refused: number
+    /** Frames read that are no packet. */
     malformed: number
+    /** Frames read whose packets are larger than a slot. */
+    tooBig: number
     lastErrno: number
   }
   tunClose(tun: TunHandle): void
@@ -98,7 +104,9 @@ export interface Native {
   ): number
   /**
    * Receives into the slab from its start: fills rows and address records, GRO messages split by their stride.
-   * Returns the number of rows; 0: nothing there. `addressCount[0]` is set to the number of records.
+   * Returns the number of rows; 0: nothing there. `addressCount[0]` is set to the number of records. A call takes one
+   * message per 64 KiB of slab (per 16 KiB without GRO), per 64 rows and per record, 64 at most: a slab below 64 KiB
+   * and a batch below 64 rows are refused.
    */
   udpReceive(
     socket: UdpHandle,
@@ -107,17 +115,25 @@ export interface Native {
     addresses: Uint32Array,
     addressCount: Uint32Array,
   ): number
-  /** Takes one queued socket error (ICMP, path MTU): its errno, the MTU for EMSGSIZE, the remote address. */
+  /**
+   * Takes one queued socket error (ICMP, path MTU): its errno, the MTU for EMSGSIZE, the remote address. A datagram
+   * that was too big for the device itself comes here too, with port 0.
+   */
   udpError(socket: UdpHandle, address: Uint32Array): { errno: number; mtu: number } | undefined
   udpStats(socket: UdpHandle): {
     gso: boolean
     gro: boolean
+    /** The errno for which GSO was turned off, or 0. */
+    gsoErrno: number
     sentDatagrams: number
     sentMessages: number
     receivedDatagrams: number
     receivedMessages: number
     sendRefused: number
     lastSendErrno: number
+    /** Received but larger than the place for it. */
+    receiveDropped: number
+    /** Dropped by the kernel because the receive buffer was full. */
     receiveOverflow: number
   }
   udpClose(socket: UdpHandle): void
@@ -146,7 +162,11 @@ export interface Native {
   hasAes(): boolean
 
   // ---- poll.c
-  /** Calls back on readiness, `events`: 1 readable, 2 writable. Works in worker threads (the caller's libuv loop). */
+  /**
+   * Calls back on readiness, `events`: {@link PollEvent}. Works in worker threads (the caller's libuv loop). `Error`
+   * comes with `Readable`: take the errors with udpError until there is none, else it is called again at once.
+   * Keep the handle: a collected one stops.
+   */
   pollStart(fd: number, events: number, callback: (events: number) => void): PollHandle
   pollChange(poll: PollHandle, events: number): void
   /** Must be called before the descriptor is closed. */
@@ -166,6 +186,9 @@ export interface Native {
   netlinkDrain(fd: number): boolean
   closeFd(fd: number): void
 }
+
+/** Readiness, as asked for and as reported; `Error` is only reported. */
+export const PollEvent = { Readable: 1, Writable: 2, Error: 4 } as const
 
 function packageRoot(): string {
   // The same file is run from src/ (tests) and from dist/src/ (installed).

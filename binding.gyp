@@ -1,0 +1,35 @@
+{
+  'variables': { 'openssl_fips%': '' },
+  'targets': [{
+    'target_name': 'plait',
+    'sources': [
+      'native/addon.c',
+      'native/aead.c',
+      'native/coalesce.c',
+      'native/cut.c',
+      'native/netlink.c',
+      'native/offload-api.c',
+      'native/packet.c',
+      'native/poll.c',
+      'native/tun.c',
+      'native/udp.c',
+      'native/udp-receive.c',
+      'native/udp-send.c',
+    ],
+    'defines': ['_GNU_SOURCE', 'NAPI_VERSION=8'],
+    'cflags!': ['-O3', '-fno-omit-frame-pointer'],
+    'cflags': ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],
+  }, {
+    'target_name': 'plait-wan',
+    'type': 'executable',
+    'sources': ['native/wan/main.c', 'native/wan/direction.c', 'native/wan/tap.c', 'native/wan/priority.c'],
+    'cflags!': ['-O3', '-fno-omit-frame-pointer'],
+    'cflags': ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror'],
+  }, {
+    'target_name': 'plait-probe',
+    'type': 'executable',
+    'sources': ['native/wan/probe.c', 'native/wan/priority.c'],
+    'cflags!': ['-O3', '-fno-omit-frame-pointer'],
+    'cflags': ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror'],
+  }],
+}
