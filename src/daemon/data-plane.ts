@@ -24,18 +24,8 @@ try {
   })
   say({ kind: 'ready', tunName: loop.tunName, ports: loop.ports })
 } catch (error) {
-  const { code, syscall, message } = error as NodeJS.ErrnoException
+  const { code, message } = error as NodeJS.ErrnoException
   if (code === undefined) throw error
-  say({ kind: 'refused', text: `${syscall ?? 'the system'} failed: ${message}`, remedy: remedyFor(code) })
+  say({ kind: 'refused', text: message })
   port.close()
-}
-
-function remedyFor(code: string): string {
-  if (code === 'EPERM' || code === 'EACCES') return 'run it as root, or give it CAP_NET_ADMIN and CAP_NET_RAW'
-  if (code === 'EBUSY') return 'another program holds a device of that name: stop it, or choose another interface.name'
-  if (code === 'EADDRINUSE') return 'another program listens there: stop it, or choose another interface.listen'
-  if (code === 'ENODEV') return 'the device of a link is not there: see `ip link`'
-  if (code === 'EADDRNOTAVAIL') return 'no device has that address: see `ip address`'
-  if (code === 'ENOENT') return '/dev/net/tun is missing: `modprobe tun`, or let the container have it'
-  return 'see `plait check` for what is missing'
 }

@@ -28,6 +28,6 @@ export type PlaneMessage =
   | { kind: 'ready'; tunName: string; ports: number[] }
   | { kind: 'status'; id: number; figures: PlaneFigures }
   | { kind: 'events'; events: Event[] }
-  /** The system refused something: a sentence and what to do. The thread ends. */
-  | { kind: 'refused'; text: string; remedy: string }
+  /** The system refused something: a sentence with cause and remedy. The thread ends. */
+  | { kind: 'refused'; text: string }
   | { kind: 'stopped' }

@@ -35,7 +35,9 @@ export class Plane {
       const ended = new Promise<string | undefined>((settle) => {
         worker.on('exit', (code) => {
           settle(stopped ? undefined : (failure ?? `the data plane's thread ended with status ${code}`))
-          reject(new OperatorError('systemRefused', failure ?? `the data plane did not start (status ${code})`))
+          reject(
+            new OperatorError('systemRefused', failure ?? `the data plane did not start (status ${code})`),
+          )
         })
       })
       worker.on('error', (error) => {
@@ -48,7 +50,7 @@ export class Plane {
             resolve(plane)
             break
           case 'refused':
-            reject(new OperatorError('systemRefused', message.text, { remedy: message.remedy }))
+            reject(new OperatorError('systemRefused', message.text))
             break
           case 'status':
             plane?.waiting.get(message.id)?.(message.figures)
