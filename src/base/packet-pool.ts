@@ -29,7 +29,8 @@ export class PacketPool {
   readonly flags: Uint8Array
   readonly slotCount: number
   private readonly free: Uint32Array
-  private readonly taken: Uint8Array
+  /** How many hold each slot: 0 = free. */
+  private readonly holders: Uint8Array
   private freeTop: number
 
   constructor(slabBytes: number) {
@@ -41,7 +42,7 @@ export class PacketPool {
     this.length = new Uint16Array(this.slotCount)
     this.flags = new Uint8Array(this.slotCount)
     this.free = new Uint32Array(this.slotCount)
-    this.taken = new Uint8Array(this.slotCount)
+    this.holders = new Uint8Array(this.slotCount)
     this.freeTop = this.slotCount
     for (let i = 0; i < this.slotCount; i++) this.free[i] = this.slotCount - 1 - i
   }
@@ -54,7 +55,7 @@ export class PacketPool {
   take(): number {
     if (this.freeTop === 0) return -1
     const slot = this.free[--this.freeTop]!
-    this.taken[slot] = 1
+    this.holders[slot] = 1
     return slot
   }
 
@@ -63,17 +64,24 @@ export class PacketPool {
     const n = Math.min(count, this.freeTop)
     for (let i = 0; i < n; i++) {
       const slot = this.free[--this.freeTop]!
-      this.taken[slot] = 1
+      this.holders[slot] = 1
       out[at + i] = slot
     }
     return n
   }
 
-  /** Gives a slot back. Giving back one that is not taken is a fault of ours and stops the program. */
+  /** One more holder of a taken slot: it is free again after as many releases. */
+  hold(slot: number): void {
+    if (this.holders[slot] === 0) assert(false, `slot ${slot} held but not taken`)
+    this.holders[slot]!++
+  }
+
+  /** One holder less. Releasing a slot that is free is a fault of ours and stops the program. */
   release(slot: number): void {
-    if (this.taken[slot] !== 1) assert(false, `slot ${slot} released but not taken`)
-    this.taken[slot] = 0
-    this.free[this.freeTop++] = slot
+    const holders = this.holders[slot]
+    if (!holders) assert(false, `slot ${slot} released but not taken`)
+    this.holders[slot] = holders - 1
+    if (holders === 1) this.free[this.freeTop++] = slot
   }
 
   releaseMany(slots: Uint32Array, from: number, to: number): void {

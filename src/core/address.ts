@@ -23,5 +23,9 @@ export function makeAddress(address: IpAddress, port: number): Uint32Array {
 export function formatAddress(record: Uint32Array): string {
   const family = (record[0]! & 0xffff) === 6 ? 6 : 4
   const bytes = new Uint8Array(record.slice(1, 5).buffer).slice(0, family === 4 ? 4 : 16)
-  return formatHostPort({ host: formatIpAddress({ family, bytes }), port: record[0]! >>> 16, address: undefined })
+  return formatHostPort({
+    host: formatIpAddress({ family, bytes }),
+    port: record[0]! >>> 16,
+    address: undefined,
+  })
 }

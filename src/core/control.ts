@@ -1,5 +1,5 @@
 import { assert } from '../base/assert.js'
-import { type Instant } from '../base/time.js'
+import type { Instant } from '../base/time.js'
 import {
   DATA_OVERHEAD_BYTES,
   FRAME_HEADER_BYTES,

@@ -1,6 +1,14 @@
 /** What the core tells the daemon, besides packets. Rare: never one per packet. */
 export type Event =
-  | { kind: 'path-state'; at: number; peer: string; path: string; from: PathState; to: PathState; reason: string }
+  | {
+      kind: 'path-state'
+      at: number
+      peer: string
+      path: string
+      from: PathState
+      to: PathState
+      reason: string
+    }
   | { kind: 'path-moved'; at: number; peer: string; path: string; from: string; to: string }
   | { kind: 'session'; at: number; peer: string; cipher: string; initiator: boolean; rekey: boolean }
   | { kind: 'session-ended'; at: number; peer: string; reason: string }

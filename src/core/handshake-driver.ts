@@ -54,7 +54,8 @@ export class HandshakeDriver {
   }
 
   handleTimeout(now: Instant): void {
-    while (this.attempts.length > 0 && this.attempts.at(-1)!.until <= now) this.drop(this.attempts.pop()!.handshake)
+    while (this.attempts.length > 0 && this.attempts.at(-1)!.until <= now)
+      this.drop(this.attempts.pop()!.handshake)
     if (now >= this.retryAt) this.attempt(now)
   }
 
@@ -64,7 +65,8 @@ export class HandshakeDriver {
     const session = peer.current
     if (this.inProgress) return
     if (session === undefined) {
-      if (peer.config.endpoints.length > 0 || (peer.paths.length > 0 && peer.egress.packets > 0)) this.begin(false, now)
+      if (peer.config.endpoints.length > 0 || (peer.paths.length > 0 && peer.egress.packets > 0))
+        this.begin(false, now)
       return
     }
     const { rekeyAfterUs, rekeyAfterPackets } = peer.device
@@ -74,7 +76,8 @@ export class HandshakeDriver {
       if (now - peer.heardAt < SILENCE_HANDSHAKE_US) this.begin(true, now)
     }
     // Nothing heard at all though something was asked: the other end may have lost our session.
-    const silent = peer.askedAt > peer.heardAt && now - Math.max(peer.heardAt, peer.askedSince) > SILENCE_HANDSHAKE_US
+    const silent =
+      peer.askedAt > peer.heardAt && now - Math.max(peer.heardAt, peer.askedSince) > SILENCE_HANDSHAKE_US
     if (silent) this.begin(false, now)
   }
 
@@ -111,7 +114,8 @@ export class HandshakeDriver {
     if (this.sealed) {
       this.macs.writeMac2(message, 0, now)
       for (const path of peer.paths) {
-        if (path.usable) device.control.begin().frame(FrameKind.Handshake, message).sendOn(path.channel!, true, now)
+        if (path.usable)
+          device.control.begin().frame(FrameKind.Handshake, message).sendOn(path.channel!, true, now)
       }
       return
     }
@@ -135,7 +139,12 @@ export class HandshakeDriver {
   }
 
   /** A cookie reply that names one of our attempts. */
-  cookie(reply: Uint8Array, handshake: InitiatorHandshake, pathId: number, now: Instant): HandshakeFailure | undefined {
+  cookie(
+    reply: Uint8Array,
+    handshake: InitiatorHandshake,
+    pathId: number,
+    now: Instant,
+  ): HandshakeFailure | undefined {
     return this.macs.handleCookieReply(reply, handshake.message, pathId, now)
   }
 

@@ -3,7 +3,14 @@ import { ADDRESS_REMOTE_WORDS } from '../base/datagram-batch.js'
 import type { Instant } from '../base/time.js'
 import { isFailure } from '../noise/failure.js'
 import { consumeInitiation } from '../noise/handshake.js'
-import { CookieReply, FrameKind, INDEX_PATH_BITS, Initiation, MessageType, Response } from '../wire/message.js'
+import {
+  CookieReply,
+  FrameKind,
+  INDEX_PATH_BITS,
+  Initiation,
+  MessageType,
+  Response,
+} from '../wire/message.js'
 import { copyAddress } from './address.js'
 import type { Device } from './device.js'
 import { Drop, type DropReason } from './drop-reasons.js'
@@ -39,7 +46,12 @@ export function handleHandshake(
 }
 
 /** A rekey: the answer goes back inside the session, on the same path. */
-export function handleSealedHandshake(device: Device, channel: Channel, message: Uint8Array, now: Instant): void {
+export function handleSealedHandshake(
+  device: Device,
+  channel: Channel,
+  message: Uint8Array,
+  now: Instant,
+): void {
   const send = (answer: Uint8Array): void =>
     device.control.begin().frame(FrameKind.Handshake, answer).sendOn(channel, true, now)
   dispatch(device, message, { send, source: undefined, pathId: 0 }, now)
@@ -70,7 +82,12 @@ function dispatch(device: Device, message: Uint8Array, back: Return, now: Instan
   device.handshakeWorkUs += device.workClock() - before
 }
 
-function handleInitiation(device: Device, message: Uint8Array, back: Return, now: Instant): DropReason | undefined {
+function handleInitiation(
+  device: Device,
+  message: Uint8Array,
+  back: Return,
+  now: Instant,
+): DropReason | undefined {
   const seen = device.seen.lookUp(message, now)
   if (seen === 'handshakeReplayed') return seen
   if (seen !== 'new') {
@@ -78,8 +95,12 @@ function handleInitiation(device: Device, message: Uint8Array, back: Return, now
     back.send(seen)
     return undefined
   }
-  const handshake = consumeInitiation(device.primitives, device.identity, message, device.random, (key) =>
-    device.peerByKey(key) !== undefined,
+  const handshake = consumeInitiation(
+    device.primitives,
+    device.identity,
+    message,
+    device.random,
+    (key) => device.peerByKey(key) !== undefined,
   )
   if (isFailure(handshake)) return handshake
   const peer = device.peerByKey(handshake.remotePublicKey)!
@@ -125,7 +146,8 @@ function handleCookieReply(
     return
   }
   const field = CookieReply.receiverIndex
-  const index = (message[field]! | (message[field + 1]! << 8) | (message[field + 2]! << 16)) >>> INDEX_PATH_BITS
+  const index =
+    (message[field]! | (message[field + 1]! << 8) | (message[field + 2]! << 16)) >>> INDEX_PATH_BITS
   const attempt = device.attempts.get(index)
   const path = attempt && findPath(attempt.peer, link, addresses, at)
   if (!attempt || !path) {

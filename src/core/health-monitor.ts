@@ -84,7 +84,10 @@ export class HealthMonitor {
   onReceived(expected: number, received: number, now: Instant): void {
     this.lossInExpected += expected
     this.lossInPackets += received
-    if (this.lossInExpected >= LOSS_PACKETS || (this.lossInExpected > 0 && now - this.lossInSince >= LOSS_US)) {
+    if (
+      this.lossInExpected >= LOSS_PACKETS ||
+      (this.lossInExpected > 0 && now - this.lossInSince >= LOSS_US)
+    ) {
       const share = Math.max(0, 1 - this.lossInPackets / this.lossInExpected)
       this.lossIn += (share - this.lossIn) * Math.min(1, this.lossInExpected / (4 * LOSS_PACKETS) + 0.1)
       this.lossInExpected = 0

@@ -50,7 +50,13 @@ export function findPath(peer: Peer, link: Link, record: Uint32Array, at: number
   return peer.paths.find((path) => path.link === link && sameRemote(path.remote, 0, record, at))
 }
 
-export function addPath(peer: Peer, link: Link, remote: Uint32Array, configured: boolean, now: Instant): Path {
+export function addPath(
+  peer: Peer,
+  link: Link,
+  remote: Uint32Array,
+  configured: boolean,
+  now: Instant,
+): Path {
   if (peer.paths.length === PATHS_MAX) forgetStalest(peer)
   let id = 0
   while (peer.paths.some((path) => path.id === id)) id++
@@ -112,10 +118,19 @@ export function sendChallenge(channel: Channel, now: Instant): void {
   device.random.fill(channel.challenge)
   channel.challengeSentAt = now
   device.control.begin().frame(FrameKind.PathChallenge, channel.challenge).sendOn(channel, false, now)
+  // While no path is well nothing else asks, and a far end that lost our session answers no challenge either.
+  const { peer } = channel.path
+  if (!peer.paths.some((path) => path.usable)) peer.asked(now)
 }
 
 /** A challenge is answered to where it came from, believed or not: that is what it asks. */
-export function handleChallenge(channel: Channel, link: Link, remote: Uint32Array, body: Uint8Array, now: Instant): void {
+export function handleChallenge(
+  channel: Channel,
+  link: Link,
+  remote: Uint32Array,
+  body: Uint8Array,
+  now: Instant,
+): void {
   if (body.length !== CHALLENGE_BYTES) return
   const { device } = channel.path.peer
   device.control.begin().frame(FrameKind.PathResponse, body).send(channel, link, remote, false, now)
@@ -139,7 +154,11 @@ export function handleChallengeAnswer(
   ) {
     moveAddress(path, candidate.link, candidate.remote, now)
     join(channel, now)
-  } else if (sameBytes(body, channel.challenge) && path.link === link && sameRemote(path.remote, 0, addresses, at)) {
+  } else if (
+    sameBytes(body, channel.challenge) &&
+    path.link === link &&
+    sameRemote(path.remote, 0, addresses, at)
+  ) {
     if (path.state === 'probing' || path.state === 'down') {
       path.health.rtt.update(now - channel.challengeSentAt, now)
     }
@@ -159,7 +178,11 @@ function join(channel: Channel, now: Instant): void {
   const { path } = channel
   const before = path.channel
   if (before === channel) return
-  if (before === undefined || before.session.destroyed || path.peer.prefers(channel.session, before.session)) {
+  if (
+    before === undefined ||
+    before.session.destroyed ||
+    path.peer.prefers(channel.session, before.session)
+  ) {
     path.channel = channel
     path.health.progressAt = now
     if (path.usable) path.peer.pathsChanged()
@@ -177,7 +200,10 @@ export function roam(channel: Channel, link: Link, addresses: Uint32Array, at: n
   const challenge = new Uint8Array(CHALLENGE_BYTES)
   device.random.fill(challenge)
   path.candidate = { link, remote: addresses.slice(at, at + 10), challenge }
-  device.control.begin().frame(FrameKind.PathChallenge, challenge).send(channel, link, path.candidate.remote, false, now)
+  device.control
+    .begin()
+    .frame(FrameKind.PathChallenge, challenge)
+    .send(channel, link, path.candidate.remote, false, now)
 }
 
 function moveAddress(path: Path, link: Link, remote: Uint32Array, now: Instant): void {
@@ -240,7 +266,9 @@ function settleChannel(path: Path): void {
 
 function forgettable(path: Path, now: Instant): boolean {
   if (path.configured) return false
-  const known = path.peer.sessions.some((session) => session.channels.some((channel) => channel?.path === path))
+  const known = path.peer.sessions.some((session) =>
+    session.channels.some((channel) => channel?.path === path),
+  )
   if (!known) return true
   return path.state === 'down' && now - path.since > FORGET_PATH_US
 }
@@ -255,7 +283,11 @@ function proveAgain(path: Path, now: Instant): void {
   const every = path.state === 'down' ? PROBE_DOWN_US : CHALLENGE_RETRY_US
   if (path.state === 'probing' && now - path.since > SUSPECT_US_MAX) {
     moveTo(path, 'down', 'no answer since it was opened', now)
-  } else if (path.state !== 'down' && now - path.health.progressAt > SUSPECT_US_MAX && path.state !== 'probing') {
+  } else if (
+    path.state !== 'down' &&
+    now - path.health.progressAt > SUSPECT_US_MAX &&
+    path.state !== 'probing'
+  ) {
     moveTo(path, 'down', 'no answer since its session ended', now)
   }
   if (now - channel.challengeSentAt >= every) sendChallenge(channel, now)
@@ -268,7 +300,8 @@ function joinNewer(path: Path, now: Instant): void {
   if (!path.peer.prefers(current, path.channel.session)) return
   let channel = current.channels.find((each) => each?.path === path)
   if (!channel && current.initiator) channel = current.openChannel(path)
-  if (channel && !channel.joined && now - channel.challengeSentAt >= CHALLENGE_RETRY_US) sendChallenge(channel, now)
+  if (channel && !channel.joined && now - channel.challengeSentAt >= CHALLENGE_RETRY_US)
+    sendChallenge(channel, now)
 }
 
 /** A path that carries data: heartbeats where nothing else asks, and suspicion. */
@@ -332,7 +365,13 @@ export function revive(path: Path, now: Instant): void {
 /** A feedback frame made at `generatedAt` (our terms) says nothing new of `path`, though it should. */
 export function judge(path: Path, generatedAt: Instant, newestReceivedAt: Instant, now: Instant): void {
   const { health, channel, peer } = path
-  if (!channel?.waiting || !carriesData(path.state) || now < peer.noVerdictUntil || Number.isNaN(health.owdUs)) return
+  if (
+    !channel?.waiting ||
+    !carriesData(path.state) ||
+    now < peer.noVerdictUntil ||
+    Number.isNaN(health.owdUs)
+  )
+    return
   const margin = health.marginUs + 4 * health.owdDeviationUs
   const overdue = generatedAt - (channel.askingSince + health.owdUs)
   const quiet = generatedAt - newestReceivedAt

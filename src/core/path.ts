@@ -59,7 +59,9 @@ export class Path {
   }
 
   get name(): string {
-    return this.peer.pathsOnLink(this.link) > 1 ? `${this.link.name} ${formatAddress(this.remote)}` : this.link.name
+    return this.peer.pathsOnLink(this.link) > 1
+      ? `${this.link.name} ${formatAddress(this.remote)}`
+      : this.link.name
   }
 
   get weight(): number {

@@ -9,7 +9,15 @@
  *     6 control           → reports.ts; data: source address against AllowedIps
  *     7 order             Resequencer             ── the only wait ──
  */
-import { ADDRESS_WORDS, type DatagramBatch, ROW_ADDRESS, ROW_AGE, ROW_LENGTH, ROW_OFFSET, ROW_WORDS } from '../base/datagram-batch.js'
+import {
+  ADDRESS_WORDS,
+  type DatagramBatch,
+  ROW_ADDRESS,
+  ROW_AGE,
+  ROW_LENGTH,
+  ROW_OFFSET,
+  ROW_WORDS,
+} from '../base/datagram-batch.js'
 import { PACKET_BYTES_MAX, SLOT_BYTES, SLOT_HEADROOM, SlotFlag } from '../base/packet-pool.js'
 import type { Instant } from '../base/time.js'
 import {
@@ -91,7 +99,11 @@ export function receiveDatagrams(device: Device, link: Link, batch: DatagramBatc
     }
     const id = index & (PATH_IDS - 1)
     const low =
-      (slab[offset + 4]! | (slab[offset + 5]! << 8) | (slab[offset + 6]! << 16) | (slab[offset + 7]! << 24)) >>> 0
+      (slab[offset + 4]! |
+        (slab[offset + 5]! << 8) |
+        (slab[offset + 6]! << 16) |
+        (slab[offset + 7]! << 24)) >>>
+      0
     const counter = reconstructCounter(low, session.channels[id]?.newest ?? -1)
     const n = run.count++
     run.session = session
@@ -121,7 +133,14 @@ function openAndAccept(device: Device, link: Link, batch: DatagramBatch, now: In
   run.session = undefined
 }
 
-function accept(device: Device, session: Session, link: Link, batch: DatagramBatch, n: number, now: Instant): void {
+function accept(
+  device: Device,
+  session: Session,
+  link: Link,
+  batch: DatagramBatch,
+  n: number,
+  now: Instant,
+): void {
   const { pool, openRun: run } = device
   const { peer } = session
   const slot = run.slots[n]!
@@ -217,11 +236,17 @@ function accept(device: Device, session: Session, link: Link, batch: DatagramBat
   peer.packetsIn++
   peer.bytesIn += view.length
   const sequence = order & SEQUENCE_MASK
-  peer.resequencer.receive(slot, order >>> SEQUENCE_BITS, sequence, peer.clock.sentAt, stampAndFlags & 0xf, now)
+  peer.resequencer.receive(
+    slot,
+    order >>> SEQUENCE_BITS,
+    sequence,
+    peer.clock.sentAt,
+    stampAndFlags & 0xf,
+    now,
+  )
 }
 
 function refuse(device: Device, slot: number, reason: number): void {
   device.drops.count(reason)
   device.pool.release(slot)
 }
-

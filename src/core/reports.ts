@@ -192,7 +192,8 @@ function handlePathFeedback(
     channel.reportedPackets = packets
     channel.reported(newest)
     health.progressAt = now
-    if (path.state === 'suspect' && path.channel === channel && newest >= health.suspectCounter) revive(path, now)
+    if (path.state === 'suspect' && path.channel === channel && newest >= health.suspectCounter)
+      revive(path, now)
   }
   if (path.channel === channel) judge(path, generatedAt, newestAt, now)
 }
@@ -200,4 +201,3 @@ function handlePathFeedback(
 function stamp(instant: Instant): number {
   return (((Math.floor(instant) % (STAMP_MASK + 1)) + STAMP_MASK + 1) % (STAMP_MASK + 1)) >>> 0
 }
-

@@ -9,7 +9,15 @@
  *     6 number     bucket's sequence           as late as can be: a dropped packet leaves no gap
  *     7 seal       counter, header, cipher     pulled by pollTransmit, a batch a call
  */
-import { ADDRESS_WORDS, type DatagramBatch, ROW_ADDRESS, ROW_AGE, ROW_LENGTH, ROW_OFFSET, ROW_WORDS } from '../base/datagram-batch.js'
+import {
+  ADDRESS_WORDS,
+  type DatagramBatch,
+  ROW_ADDRESS,
+  ROW_AGE,
+  ROW_LENGTH,
+  ROW_OFFSET,
+  ROW_WORDS,
+} from '../base/datagram-batch.js'
 import { type PacketBatch, SLOT_BYTES, SLOT_HEADROOM, SlotFlag } from '../base/packet-pool.js'
 import type { Instant } from '../base/time.js'
 import {

@@ -1,8 +1,8 @@
 import { lookup } from 'node:dns/promises'
 import type { IpAddress } from '../base/ip-address.js'
 import { parseIpAddress } from '../base/ip-address.js'
-import { makeAddress } from '../core/address.js'
 import type { Config } from '../config/schema.js'
+import { makeAddress } from '../core/address.js'
 
 /** Endpoints of each peer as addresses: names resolved, in the order of the configuration. */
 export interface ResolvedEndpoints {

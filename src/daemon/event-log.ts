@@ -16,10 +16,19 @@ export class EventLog {
       this.startedAt ??= event.at
       const text = describeEvent(event)
       const path = 'path' in event ? event.path : undefined
-      this.events.push({ atS: (event.at - this.startedAt) / SECOND, peer: event.peer, path, kind: event.kind, text })
+      this.events.push({
+        atS: (event.at - this.startedAt) / SECOND,
+        peer: event.peer,
+        path,
+        kind: event.kind,
+        text,
+      })
       if (this.events.length > EVENTS_MAX) this.events.shift()
       // A path that comes or goes is worth a line; its short hesitations are for those who look closely.
-      const routine = event.kind === 'path-state' && (event.to === 'suspect' || event.from === 'suspect') && event.to !== 'down'
+      const routine =
+        event.kind === 'path-state' &&
+        (event.to === 'suspect' || event.from === 'suspect') &&
+        event.to !== 'down'
       this.log[routine ? 'debug' : 'info']({ peer: event.peer, path, kind: event.kind }, text)
     }
   }

@@ -125,7 +125,9 @@ function planeConfig(config: Config, records: Uint32Array[][]): PlaneConfig {
 }
 
 /** One socket per link; without links one per listening address, and one at a free port if there is none. */
-function socketsFor(config: Config): { name: string; weight: number; device: string; address: string; port: number }[] {
+function socketsFor(
+  config: Config,
+): { name: string; weight: number; device: string; address: string; port: number }[] {
   const { listen } = config.interface
   if (config.links.length > 0) {
     const port = listen[0]?.port ?? 0
@@ -138,7 +140,9 @@ function socketsFor(config: Config): { name: string; weight: number; device: str
   // 0.0.0.0 and [::] at one port are one socket for both families: two would be in each other's way.
   const both = (port: number): boolean =>
     [4, 6].every((family) =>
-      listen.some((each) => each.port === port && each.address?.family === family && isUnspecified(each.address)),
+      listen.some(
+        (each) => each.port === port && each.address?.family === family && isUnspecified(each.address),
+      ),
     )
   const sockets = listen.map(({ host, port, address }) => {
     const any = address !== undefined && isUnspecified(address) && both(port)
@@ -149,12 +153,7 @@ function socketsFor(config: Config): { name: string; weight: number; device: str
   )
 }
 
-function snapshotter(
-  config: Config,
-  plane: Plane,
-  events: EventLog,
-  mtu: number,
-): () => Promise<Snapshot> {
+function snapshotter(config: Config, plane: Plane, events: EventLog, mtu: number): () => Promise<Snapshot> {
   return async () => {
     const { peers, drops, offload, uptimeS } = await plane.figures()
     return {
