@@ -24,12 +24,14 @@ class ConflictFinder {
   private readonly linkCount: number
 
   constructor(private readonly places: Places) {
-    this.peers = listAt(places, 'peers')
-    this.linkCount = listAt(places, 'links').length
+    this.peers = sectionsAt(places, 'peers')
+    this.linkCount = sectionsAt(places, 'links').length
   }
 
   secrets(): void {
-    const hasInterface = isSection(this.places.raw('interface')) || !this.places.has('interface')
+    const hasInterface =
+      isSection(this.places.raw()) &&
+      (isSection(this.places.raw('interface')) || !this.places.has('interface'))
     const both = (name: string, ...section: Path): boolean => {
       if (!this.places.has(...section, name) || !this.places.has(...section, `${name}-file`)) return false
       const at = this.places.key(...section, `${name}-file`)
@@ -112,7 +114,7 @@ class ConflictFinder {
   }
 
   links(): void {
-    const links = listAt(this.places, 'links')
+    const links = sectionsAt(this.places, 'links')
     this.unique('name', 'name', 'links', links)
     this.unique('device', 'device', 'links', links)
     const tun = this.places.raw('interface', 'name') ?? 'plait0'
@@ -186,6 +188,12 @@ function listAt(places: Places, ...path: Path): readonly unknown[] {
   const value = places.raw(...path)
   if (Array.isArray(value)) return value
   return value === undefined || value === null ? [] : [value]
+}
+
+/** Unlike a list of values, a list of sections is always written as one. */
+function sectionsAt(places: Places, name: string): readonly unknown[] {
+  const value = places.raw(name)
+  return Array.isArray(value) ? value : []
 }
 
 function isSection(value: unknown): boolean {

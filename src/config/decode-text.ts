@@ -84,5 +84,17 @@ function firstInvalidByte(bytes: Uint8Array): number {
     if (isGood(middle)) good = middle
     else bad = middle
   }
-  return Math.min(good, bytes.length - 1)
+  // Where a character was left unfinished, it is its first byte that is wrong.
+  let at = Math.min(good, bytes.length - 1)
+  if (good > at || !isComplete(bytes.subarray(0, at))) while (at > 0 && bytes[at]! < 0xc0) at--
+  return at
+}
+
+function isComplete(bytes: Uint8Array): boolean {
+  try {
+    new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    return true
+  } catch {
+    return false
+  }
 }

@@ -181,7 +181,9 @@ class Reader {
   constructor(private readonly report: Report) {}
 
   read(node: unknown, keyOffset: number | undefined, around: number): Located {
-    const offset = (node as Node | null)?.range?.[0] ?? keyOffset ?? around
+    // What is not written has no place of its own: that of its key says more.
+    const isWritten = !(isScalar(node) && node.value === null && node.source === '')
+    const offset = (isWritten ? (node as Node | null)?.range?.[0] : undefined) ?? keyOffset ?? around
     if (isMap(node)) return this.readMap(node.items, offset, keyOffset)
     if (isCollection(node)) {
       const children = new Map<number, Located>()

@@ -77,9 +77,10 @@ export const boolean: ValueType<boolean> = {
   name: 'true \\| false',
   parse(value, fault) {
     if (typeof value === 'boolean') return value
-    const hint = /^(yes|on)$/i.test(String(value))
+    const word = typeof value === 'string' ? value.toLowerCase() : ''
+    const hint = ['yes', 'on'].includes(word)
       ? 'write true'
-      : /^(no|off)$/i.test(String(value))
+      : ['no', 'off'].includes(word)
         ? 'write false'
         : undefined
     fault({ code: 'configWrongType', text: `is ${show(value)}`, expected: 'true or false', hint })
@@ -96,7 +97,7 @@ export function number(options: { from: number; to: number; whole: boolean }): V
     parse(value, fault) {
       if (typeof value !== 'number') {
         const hint =
-          /^\d+(\.\d+)?$/.test(String(value)) && typeof value === 'string' ? 'remove the quotes' : undefined
+          typeof value === 'string' && /^\d+(\.\d+)?$/.test(value) ? 'remove the quotes' : undefined
         fault({ code: 'configWrongType', text: `is ${show(value)}`, expected, hint })
         return undefined
       }
@@ -116,8 +117,8 @@ export function quantity(unit: Unit, name: string, options: { from: number; to: 
     unit: Object.keys(unit.suffixes).join(', '),
     range,
     parse(value, fault) {
-      const parsed = parseQuantity(String(value), unit)
-      if (typeof value === 'number' || (typeof value === 'string' && parsed === 'bare')) {
+      const parsed = typeof value === 'string' ? parseQuantity(value, unit) : undefined
+      if (typeof value === 'number' || parsed === 'bare') {
         const written = Object.keys(unit.suffixes).includes('s')
           ? `${value}s`
           : `${value}${Object.keys(unit.suffixes)[0]}`

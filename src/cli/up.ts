@@ -1,0 +1,27 @@
+import { OperatorError, OperatorErrors } from '../base/errors.js'
+import { loadConfig } from '../config/load.js'
+import { checkSystem, realSystem } from '../daemon/checks.js'
+
+/** Faults that pass by themselves: the tunnel starts and waits for the device, the route or the resolver. */
+const PASSING = new Set(['linkNoDevice', 'linkNoSource', 'linkNoRoute', 'endpointUnresolved'])
+
+/** `plait up FILE` */
+export async function up(file: string): Promise<number> {
+  const { config, places } = loadConfig(file)
+  const faults = await checkSystem(config, places)
+  const lasting = faults.filter((fault) => !PASSING.has(fault.code))
+  // With no usable link at all there is nothing to begin with.
+  const isBroken = (link: number): boolean =>
+    [places.value('links', link, 'device'), places.value('links', link, 'source')].some((place) =>
+      faults.some((fault) => fault.place?.line === place.line && fault.place?.column === place.column),
+    )
+  const allBroken = config.links.length > 0 && config.links.every((_, link) => isBroken(link))
+  if (lasting.length > 0 || allBroken) throw new OperatorErrors(faults)
+  if (await realSystem.answers(config.control)) {
+    throw new OperatorError('alreadyRunning', `another plait answers on ${config.control}`)
+  }
+  for (const fault of faults) process.stderr.write(`${fault.message}\n`)
+  // Loaded late: the addon and the core are not needed for key, check and status.
+  const { runDaemon } = await import('../daemon/main.js')
+  return runDaemon(config, { file })
+}
