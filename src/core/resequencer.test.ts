@@ -116,6 +116,8 @@ describe('Resequencer', () => {
     resequencer.setPaths([])
     receive(1, 5, 0, 1000)
     receive(1, 3, 0, 50_000)
+    expect(resequencer.nextTimeout()).toBe(50_000)
+    resequencer.handleTimeout(50_000)
     expect(resequencer.nextTimeout()).toBe(121_000)
     resequencer.handleTimeout(120_999)
     expect(delivered()).toEqual([])

@@ -81,8 +81,10 @@ export class Resequencer {
   private holeCount = 0
   /** No hole is given up by silence before this. */
   private silenceAt: Instant = NEVER
-  /** A path has come further since the holes were last looked at. */
-  private pathsAdvanced = false
+  /** The holes are to be looked at: a path has come further, or another packet is the first behind a hole. */
+  private looksDue = false
+  /** When a packet last came. */
+  private lastArrivalAt: Instant = Number.NEGATIVE_INFINITY
   private toleranceRaisedAt: Instant = Number.NEGATIVE_INFINITY
   private toleranceFadedAt: Instant = Number.NEGATIVE_INFINITY
 
@@ -108,7 +110,7 @@ export class Resequencer {
   /** The paths (ids below 32) on which packets of this peer may come. */
   setPaths(paths: readonly number[]): void {
     this.paths.setLive(paths)
-    this.pathsAdvanced = true
+    this.looksDue = true
   }
 
   /** A path id that will mean another path from now on. */
@@ -119,7 +121,8 @@ export class Resequencer {
   /** A packet of any kind came on a path; `stampUs` is the sender's clock, unwrapped, `receivedAt` ours. */
   pathDelivered(path: number, stampUs: number, receivedAt: Instant): void {
     this.paths.delivered(path, stampUs, receivedAt)
-    this.pathsAdvanced = true
+    this.lastArrivalAt = receivedAt
+    this.looksDue = true
   }
 
   /**
@@ -161,7 +164,7 @@ export class Resequencer {
     while (held.oldest !== NONE && held.arrivedAt[held.oldest]! + this.holdUsMax <= now) {
       this.releaseHole(held.bucketOf(held.oldest), now)
     }
-    if (this.repairs || (!this.pathsAdvanced && now < this.silenceAt)) return
+    if (this.repairs || (!this.looksDue && now < this.silenceAt)) return
     this.fadeTolerance(now)
     let silenceAt = NEVER
     // Backwards, as a bucket that leaves the list is replaced by the last one.
@@ -179,15 +182,19 @@ export class Resequencer {
       }
     }
     this.silenceAt = silenceAt
-    this.pathsAdvanced = false
+    this.looksDue = false
   }
 
-  /** When {@link handleTimeout} is to be called even if nothing comes. */
+  /**
+   * When {@link handleTimeout} is to be called even if nothing comes; in the past if something came since the last
+   * call that may have settled a hole.
+   */
   nextTimeout(): Instant {
     const { held } = this
     if (held.oldest === NONE) return NEVER
     const deadline = held.arrivedAt[held.oldest]! + this.holdUsMax
-    return this.repairs ? deadline : Math.min(deadline, this.silenceAt)
+    if (this.repairs) return deadline
+    return Math.min(deadline, this.looksDue ? this.lastArrivalAt : this.silenceAt)
   }
 
   /** Gives up the oldest hole, to get slots back. False if nothing is held. */
@@ -209,6 +216,7 @@ export class Resequencer {
     this.unordered.reset()
     this.paths.reset()
     this.toleranceUs = 0
+    this.looksDue = false
     this.silenceAt = NEVER
   }
 
@@ -266,9 +274,8 @@ export class Resequencer {
       this.holes[this.holeCount++] = bucket
     }
     held.insert(bucket, sequence, slot, stampUs, now)
-    if (this.repairs || held.sequenceOf(held.first[bucket]!) !== sequence) return
-    const passedAt = this.paths.passedAt(stampUs, this.toleranceUs)
-    if (passedAt < this.silenceAt) this.silenceAt = passedAt
+    this.lastArrivalAt = now
+    if (held.sequenceOf(held.first[bucket]!) === sequence) this.looksDue = true
   }
 
   /** A packet before the expected one: late if its place was given up, else a copy. */
@@ -329,8 +336,7 @@ export class Resequencer {
       first = held.first[bucket]!
     }
     if (first !== NONE) {
-      const passedAt = this.paths.passedAt(held.stampUs[first]!, this.toleranceUs)
-      if (passedAt < this.silenceAt) this.silenceAt = passedAt
+      this.looksDue = true
       return
     }
     const place = this.holePlace[bucket]!
