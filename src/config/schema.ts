@@ -119,7 +119,7 @@ export const CONFIG_TABLE = {
     ),
   }),
   scheduler: defaulted(
-    oneOf(['weighted', 'redundant']),
+    oneOf(['adaptive', 'weighted', 'redundant']),
     'weighted',
     'How packets are spread over the paths. `weighted`: by the weights of the links. `redundant`: every packet on every path, the first copy wins.',
   ),

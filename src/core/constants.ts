@@ -73,6 +73,8 @@ export const LATE_EXTRA_US = 100 * MILLISECOND
 
 /** How long a hole in one flow is held at most when no repair is on its way. */
 export const HOLD_US_MAX = 120 * MILLISECOND
+/** ... and when lost packets are sent again: a late one is far cheaper for TCP than a missing one. Below its RTO. */
+export const HOLD_REPAIR_US_MAX = 300 * MILLISECOND
 /** Egress queue of one peer. */
 export const EGRESS_BYTES_MAX = 4 << 20
 export const EGRESS_US_MAX = 1 * SECOND

@@ -11,7 +11,7 @@ import {
 } from '../wire/message.js'
 import type { Link } from './link.js'
 import { SEAL_WORDS } from './packet-cipher.js'
-import type { Channel } from './session.js'
+import { type Channel, OUTER_BYTES } from './session.js'
 
 const CONTROL_BYTES_MAX = 1200
 
@@ -59,7 +59,7 @@ export class ControlWriter {
     this.view.setUint32(0, stampWord(now, 0), true)
     this.view.setUint32(4, 0, true)
     const bytes = new Uint8Array(this.at - INNER_HEADER_BYTES + DATA_OVERHEAD_BYTES)
-    const counter = channel.nextCounter(now, asks)
+    const counter = channel.take(bytes.length, -1, 0, asks, now)
     const { row } = this
     row[0] = 0
     row[1] = this.at
@@ -70,6 +70,7 @@ export class ControlWriter {
     row[6] = counter
     row[7] = counter / 4_294_967_296
     session.sendKey.seal(bytes, this.plain, row, 0, 1)
+    channel.path.pacer.sent(bytes.length + OUTER_BYTES, channel.path.rate.pacingBytesPerSec, now)
     channel.path.packetsOut++
     channel.path.bytesOut += bytes.length
     channel.path.lastSentAt = now

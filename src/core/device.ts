@@ -9,7 +9,7 @@ import { MacGate } from '../noise/mac-gate.js'
 import type { Primitives } from '../noise/primitives.js'
 import { SeenInitiations } from '../noise/seen-initiations.js'
 import { PacketView } from '../wire/ip.js'
-import { CipherBit, FrameKind, SESSION_INDEX_LIMIT } from '../wire/message.js'
+import { CipherBit, Feature, FrameKind, SESSION_INDEX_LIMIT } from '../wire/message.js'
 import { AllowedIps } from './allowed-ips.js'
 import {
   BATCH_PACKETS,
@@ -29,15 +29,18 @@ import { Link } from './link.js'
 import { Cipher, type PacketCiphers, SEAL_WORDS } from './packet-cipher.js'
 import { addPath, housekeep, openChannels } from './path-keeper.js'
 import { Peer, type PeerConfig } from './peer.js'
+import type { RateSample } from './rate-estimator.js'
 import { OpenRun, receiveDatagrams } from './receive.js'
+import { MissingRanges } from './repair.js'
 import { feedbackDue, feedbackPath, sendFeedback } from './reports.js'
+import { Retention } from './retention.js'
 import { schedule, seal, sendFromTun } from './send.js'
 import { type Channel, Session } from './session.js'
 
 export interface DeviceConfig {
   /** X25519 private key, 32 bytes. */
   privateKey: Uint8Array
-  scheduler: 'weighted' | 'redundant'
+  scheduler: 'adaptive' | 'weighted' | 'redundant'
   /** A link's id is its place here. */
   links: { name: string; weight: number }[]
   peers: PeerConfig[]
@@ -92,6 +95,17 @@ export class Device {
   readonly openRun = new OpenRun()
   readonly sealRows = new Uint32Array(64 * SEAL_WORDS)
   readonly pendingPeers: Peer[] = []
+  readonly retention: Retention
+  readonly missing = new MissingRanges()
+  readonly sample: RateSample = {
+    owdMinUs: 0,
+    newestAt: 0,
+    bytesReceived: 0,
+    sentAt: 0,
+    bytesSent: 0,
+    idleUs: 0,
+    rttUs: 0,
+  }
   /** Links of the egress queues' lists, by slot: one array serves every peer. */
   readonly egressSlots: EgressSlots
   /** Packets in order, for the TUN; has room for every slot there is. */
@@ -113,6 +127,7 @@ export class Device {
     this.primitives = env.primitives
     this.ciphers = env.ciphers
     this.pool = env.pool
+    this.retention = new Retention(env.pool)
     this.egressSlots = new EgressSlots(env.pool.slotCount)
     this.delivered = new SlotRing(env.pool.slotCount)
     this.workClock = env.workClock ?? (() => 0)
@@ -123,7 +138,8 @@ export class Device {
     env.random.fill(bootId)
     let ciphers: number = CipherBit.ChaCha20Poly1305
     if (env.ciphers.preferred.includes(Cipher.Aes256Gcm)) ciphers |= CipherBit.Aes256Gcm
-    this.offer = { ciphers, features: 0, bootId: new DataView(bootId.buffer).getBigUint64(0, true) }
+    const features = config.scheduler === 'adaptive' ? Feature.Repairs : 0
+    this.offer = { ciphers, features, bootId: new DataView(bootId.buffer).getBigUint64(0, true) }
     this.gate = new MacGate(env.primitives, this.identity.publicKey, env.random)
     this.seen = new SeenInitiations(env.primitives, env.random)
     this.slowTickAt = env.now
@@ -169,6 +185,7 @@ export class Device {
       if (now >= peer.handshake.nextTimeout()) peer.handshake.handleTimeout(now)
       if (now >= peer.resequencer.nextTimeout()) peer.resequencer.handleTimeout(now)
       if (peer.egress.packets > 0) schedule(this, peer, now)
+      else peer.roomAt = NEVER
     }
     if (now >= this.slowTickAt) this.slowTick(now)
   }
@@ -219,10 +236,12 @@ export class Device {
   nextTimeout(): Instant {
     let next = this.slowTickAt
     for (const peer of this.peers) {
-      next = Math.min(next, peer.housekeepAt, peer.handshake.nextTimeout(), peer.resequencer.nextTimeout())
+      next = Math.min(next, peer.housekeepAt, peer.handshake.nextTimeout(), peer.roomAt)
+      next = Math.min(next, peer.resequencer.nextTimeout())
       for (const session of peer.sessions) {
         if (session.answers.length > 0) next = Number.NEGATIVE_INFINITY
-        else if (session.unreportedSince !== NEVER) next = Math.min(next, feedbackDue(session))
+        else if (session.unreportedSince !== NEVER || session.gapAt !== NEVER)
+          next = Math.min(next, feedbackDue(session))
       }
     }
     this.expectedTimeout = next
@@ -259,6 +278,7 @@ export class Device {
       this.ciphers.key(result.cipher, result.sendKey),
       this.ciphers.key(result.cipher, result.receiveKey),
       result.remoteBootId.toString(16),
+      result.remoteFeatures,
       now,
     )
     this.primitives.erase(result.sendKey)
@@ -298,6 +318,7 @@ export class Device {
       peer.startAnew(now)
       if (restarted) this.emit({ kind: 'peer-restarted', at: now, peer: peer.name })
     }
+    peer.follow(session)
     peer.addSession(session)
     const cipher = session.cipher === Cipher.Aes256Gcm ? 'AES-256-GCM' : 'ChaCha20-Poly1305'
     this.emit({ kind: 'session', at: now, peer: peer.name, cipher, initiator: session.initiator, rekey })
@@ -359,7 +380,8 @@ export class Device {
   private reportFor(peer: Peer, now: Instant): void {
     for (const session of peer.sessions) {
       while (session.answers.length > 0) sendFeedback(this, session, session.answers.pop()!, now)
-      if (session.unreportedSince === NEVER || now < feedbackDue(session)) continue
+      if (session.unreportedSince === NEVER && session.gapAt === NEVER) continue
+      if (now < feedbackDue(session)) continue
       const via = feedbackPath(session)
       if (via) sendFeedback(this, session, via, now)
     }

@@ -40,6 +40,10 @@ export class HealthMonitor {
   suspectedAt: Instant = Number.NEGATIVE_INFINITY
   /** Only an answer to a counter from here on, sent after the suspicion, proves life. */
   suspectCounter = 0
+  /** When a packet was last found lost. */
+  lostAt: Instant = Number.NEGATIVE_INFINITY
+  /** How much older than the newest arrival a missing packet must be to count as lost: grows when it was only late. */
+  reorderingUs = 300
 
   private lossPackets = 0
   private lossLost = 0
@@ -109,6 +113,18 @@ export class HealthMonitor {
   get lateNoMore(): boolean {
     const { smoothedUs, minUs } = this.rtt
     return smoothedUs < (LATE_FACTOR / 2) * minUs || smoothedUs < minUs + LATE_EXTRA_US / 2
+  }
+
+  /** An answer that takes longer than this is late. */
+  get answerUsUsual(): number {
+    const { smoothedUs, variationUs } = this.rtt
+    if (this.rtt.samples === 0) return 500 * MILLISECOND
+    return smoothedUs + 2 * variationUs + FEEDBACK_US + 3 * MILLISECOND
+  }
+
+  /** A packet taken for lost came after all. */
+  wasOnlyLate(): void {
+    this.reorderingUs = Math.min(20 * MILLISECOND, this.reorderingUs * 1.5 + 500)
   }
 
   /** Silence of the whole round trip that makes a path suspect when the other end is heard elsewhere. */

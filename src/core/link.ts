@@ -4,6 +4,7 @@ import type { Channel } from './session.js'
 
 /** Ready datagrams kept while a socket is full. */
 const READY_MAX = 128
+const NOT_HELD = 0xffffffff
 
 /**
  * One local way out, as the core sees it: the packets given to it in this wake-up, waiting to be sealed. Not a queue:
@@ -67,9 +68,18 @@ export class Link {
     return this.channels[index]!
   }
 
-  /** Entries before `index` are sealed; their slots are no longer this link's. */
+  /** The hold on the slot of entry `index` is somebody else's now. */
+  keepAt(index: number): void {
+    this.slots[index] = NOT_HELD
+  }
+
+  /** Entries before `index` are sealed; the holds on their slots end. */
   consumed(index: number): void {
-    for (let i = this.head; i < index; i++) this.channels[i] = undefined
+    for (let i = this.head; i < index; i++) {
+      const slot = this.slots[i]!
+      if (slot !== NOT_HELD) this.pool.release(slot)
+      this.channels[i] = undefined
+    }
     this.head = index
     if (this.head === this.tail) {
       this.head = 0
@@ -79,7 +89,6 @@ export class Link {
 
   /** Throws away what waits, as when the device closes. */
   clear(): void {
-    for (let i = this.head; i < this.tail; i++) this.pool.release(this.slots[i]!)
     this.consumed(this.tail)
     this.ready.length = 0
   }

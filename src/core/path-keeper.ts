@@ -21,6 +21,7 @@ import { carriesData, type PathState } from './events.js'
 import type { Link } from './link.js'
 import { Path } from './path.js'
 import type { Peer } from './peer.js'
+import { reinject } from './repair.js'
 import type { Channel, Session } from './session.js'
 
 /** Paths of one peer: as many as a session has ids. */
@@ -40,9 +41,12 @@ export function moveTo(path: Path, state: PathState, reason: string, now: Instan
   peer.device.emit({ kind: 'path-state', at: now, peer: peer.name, path: path.name, from, to: state, reason })
   if (state === 'suspect') {
     path.health.suspectedAt = now
-    path.health.suspectCounter = path.channel?.sendCounter ?? 0
+    path.health.suspectCounter = path.channel?.sent.next ?? 0
   }
   peer.pathsChanged()
+  if (state === 'suspect') reinject(peer.device, path, now)
+  if (carriesData(state) && !carriesData(from))
+    path.rate.onReturn(now - path.health.suspectedAt > 300 * MILLISECOND)
   peer.housekeepAt = Math.min(peer.housekeepAt, now)
 }
 

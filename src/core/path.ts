@@ -3,12 +3,21 @@ import { formatAddress } from './address.js'
 import { carriesData, type PathState } from './events.js'
 import { HealthMonitor } from './health-monitor.js'
 import type { Link } from './link.js'
+import { Pacer } from './pacer.js'
 import type { Peer } from './peer.js'
+import { RateEstimator } from './rate-estimator.js'
 import type { Channel } from './session.js'
+
+/** Paths drain their queues one after the other, so that never all of them hold back at once. */
+const DRAIN_STAGGER_US = 0.7 * SECOND
 
 /** Link × remote address of one peer: what the scheduler chooses among. */
 export class Path {
   readonly health = new HealthMonitor()
+  readonly pacer = new Pacer()
+  readonly rate: RateEstimator
+  /** Bytes scheduled on it in this wake-up and not sealed yet. */
+  unsealedBytes = 0
   state: PathState = 'probing'
   /** Why it is in this state, for people. */
   reason = 'not yet answered'
@@ -47,6 +56,17 @@ export class Path {
     this.remote = remote
     this.since = now
     this.measuredAt = now
+    this.rate = new RateEstimator(0, id * DRAIN_STAGGER_US)
+  }
+
+  /** Bytes whose arrival the other end has not reported. */
+  get inFlightBytes(): number {
+    return this.unsealedBytes + (this.channel?.sent.bytesOutstanding ?? 0)
+  }
+
+  /** Predicted time from now to the arrival of a packet of `bytes` given to it now, on a scale common to all paths. */
+  arrivalUs(bytes: number, now: Instant): number {
+    return this.pacer.waitUs(now) + (bytes * SECOND) / this.rate.rateBytesPerSec + this.rate.owdUs
   }
 
   /** Called a few times a second. */

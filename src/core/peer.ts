@@ -1,7 +1,9 @@
 import { type Instant, NEVER } from '../base/time.js'
+import { Feature } from '../wire/message.js'
 import {
   EGRESS_BYTES_MAX,
   EGRESS_US_MAX,
+  HOLD_REPAIR_US_MAX,
   HOLD_US_MAX,
   PENDING_SESSIONS_MAX,
   SIMULTANEOUS_US,
@@ -14,7 +16,9 @@ import type { Link } from './link.js'
 import type { Path } from './path.js'
 import { RelativeClock } from './relative-clock.js'
 import { Resequencer } from './resequencer.js'
+import { REPAIR_AGE_US } from './retention.js'
 import type { Scheduler } from './scheduler.js'
+import { AdaptiveScheduler } from './schedulers/adaptive.js'
 import { RedundantScheduler } from './schedulers/redundant.js'
 import { WeightedScheduler } from './schedulers/weighted.js'
 import type { Session } from './session.js'
@@ -69,6 +73,10 @@ export class Peer {
   packetsIn = 0
   /** In the list of peers that have packets to schedule. */
   pending = false
+  /** When a path may take what waits in the egress queue. */
+  roomAt: Instant = NEVER
+  /** Packets sent again. */
+  repairs = 0
 
   constructor(
     readonly device: Device,
@@ -77,8 +85,7 @@ export class Peer {
     now: Instant,
   ) {
     const { pool, drops } = device
-    this.scheduler =
-      device.config.scheduler === 'redundant' ? new RedundantScheduler() : new WeightedScheduler()
+    this.scheduler = makeScheduler(device.config.scheduler)
     this.flows = new FlowTable(Math.floor(device.random.next() * 2 ** 32))
     this.egress = new EgressQueue(pool, drops, device.egressSlots, {
       bytesMax: EGRESS_BYTES_MAX,
@@ -141,6 +148,20 @@ export class Peer {
     for (const path of this.paths) path.health.reset()
   }
 
+  /** The other end's way of sending decides how long a hole is worth waiting for. */
+  follow(session: Session): void {
+    this.resequencer.repairs = (session.remoteFeatures & Feature.Repairs) !== 0
+    this.resequencer.holdUsMax = this.resequencer.repairs ? HOLD_REPAIR_US_MAX : HOLD_US_MAX
+  }
+
+  /** A lost packet is worth sending again until it is this old. */
+  get repairAgeUs(): number {
+    let slowest = 0
+    for (const path of this.paths)
+      if (path.usable) slowest = Math.max(slowest, path.health.rtt.smoothedUs || 0)
+    return Math.max(REPAIR_AGE_US, slowest + 100_000)
+  }
+
   /** A session ended: paths must not go on using it. */
   sessionEnded(): void {
     for (const path of this.paths) if (path.channel?.session.destroyed) path.channel = undefined
@@ -155,4 +176,9 @@ export class Peer {
     this.scheduler.setPaths(usable)
     this.resequencer.setPaths(this.paths.filter((path) => path.usable).map((path) => path.id))
   }
+}
+
+function makeScheduler(name: 'adaptive' | 'weighted' | 'redundant'): Scheduler {
+  if (name === 'redundant') return new RedundantScheduler()
+  return name === 'weighted' ? new WeightedScheduler() : new AdaptiveScheduler()
 }

@@ -186,6 +186,11 @@ function accept(
   channel.bytes += datagramBytes
   if (owdUs < channel.owdMin) channel.owdMin = owdUs
   if (counter > newest) {
+    if (counter > newest + 1 && newest >= 0) {
+      channel.gaps.add(newest + 1, counter - 1, now)
+      channel.newGap = true
+      session.gapAt = Math.min(session.gapAt, now)
+    }
     path.health.onReceived(counter - newest, 1, now)
     channel.newest = counter
     channel.newestAt = receivedAt
@@ -193,6 +198,7 @@ function accept(
       roam(channel, link, batch.addresses, addressAt, now)
     }
   } else {
+    channel.gaps.fill(counter)
     path.health.onReceived(0, 1, now)
   }
   channel.fresh = true

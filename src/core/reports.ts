@@ -2,27 +2,32 @@
  * Control packets: what the ends tell each other. Feedback is cumulative and idempotent: any frame replaces all older
  * ones, so none is ever repeated.
  */
-import type { Instant } from '../base/time.js'
+import { type Instant, MILLISECOND, NEVER } from '../base/time.js'
 import {
   Feedback,
   FeedbackPath,
   FRAME_HEADER_BYTES,
   FrameKind,
   MISSING_RANGE_BYTES,
+  MISSING_RANGES_MAX,
   STAMP_MASK,
   unwrapStamp,
 } from '../wire/message.js'
-import { FEEDBACK_SHARE, FEEDBACK_US, FEEDBACK_US_MAX } from './constants.js'
+import { FEEDBACK_GAP_US, FEEDBACK_SHARE, FEEDBACK_US, FEEDBACK_US_MAX } from './constants.js'
+import type { ControlWriter } from './control.js'
 import type { Device } from './device.js'
 import { Drop } from './drop-reasons.js'
 import { carriesData } from './events.js'
 import type { Link } from './link.js'
 import { handleChallenge, handleChallengeAnswer, judge, revive } from './path-keeper.js'
+import { type MissingRanges, settleReported } from './repair.js'
 import { reconstructCounter } from './replay-window.js'
-import type { Channel, Session } from './session.js'
+import { type Channel, OUTER_BYTES, type Session } from './session.js'
 
 /** What one frame about two paths costs on the wire, IP and UDP included: the unit of the feedback budget. */
 const FEEDBACK_COST_BYTES = 130
+/** A gap is reported for so long: whoever could repair it has by then, or never will. */
+const GAP_AGE_US = 400 * MILLISECOND
 
 /** Reads the frames of one control packet, whose place is `at` in `plain`, `bytes` long. */
 export function handleControl(
@@ -75,54 +80,78 @@ export function handleControl(
 
 /** When the session's next feedback frame is due, by what was received since the last one. */
 export function feedbackDue(session: Session): Instant {
-  const earliest = Math.max(session.feedbackAt + FEEDBACK_US, session.unreportedSince)
-  if (session.unreportedBytes * FEEDBACK_SHARE >= FEEDBACK_COST_BYTES) return earliest
-  return Math.max(earliest, session.unreportedSince + FEEDBACK_US_MAX)
+  const { feedbackAt, unreportedSince, unreportedBytes, gapAt } = session
+  const gapDue = gapAt === NEVER ? NEVER : Math.max(gapAt, feedbackAt) + FEEDBACK_GAP_US
+  const earliest = Math.max(feedbackAt + FEEDBACK_US, unreportedSince)
+  if (unreportedBytes * FEEDBACK_SHARE >= FEEDBACK_COST_BYTES) return Math.min(gapDue, earliest)
+  return Math.min(gapDue, Math.max(earliest, unreportedSince + FEEDBACK_US_MAX))
 }
 
 /** Sends a feedback frame about every path of `session` on `via`. */
 export function sendFeedback(device: Device, session: Session, via: Channel, now: Instant): void {
-  const { peer } = session
   const writer = device.control.begin()
+  writeFeedback(writer, session, now)
+  session.feedbackAt = now
+  session.unreportedBytes = 0
+  session.unreportedSince = NEVER
+  session.gapAt = NEVER
+  writer.sendOn(via, false, now)
+}
+
+/** Frame bodies have at most 255 bytes; with more paths than fit there are more frames in the packet. */
+function writeFeedback(writer: ControlWriter, session: Session, now: Instant): void {
   const { view } = writer
-  let paths = 0
-  for (const channel of session.channels) if (channel && channel.newest >= 0) paths++
-  // A frame's body has at most 255 bytes; with more paths the freshest go first.
-  const limit = Math.floor((255 - Feedback.bytes) / FeedbackPath.bytes)
-  let skip = Math.max(0, paths - limit)
-  paths = Math.min(paths, limit)
-  if (paths === 0) return
-  let at = writer.reserve(FrameKind.Feedback, Feedback.bytes + paths * FeedbackPath.bytes)
-  const generatedAt = peer.clock.relative(now)
-  view.setUint16(at + Feedback.number, session.feedbackNumber++ & 0xffff, true)
-  view.setUint32(at + Feedback.generatedAt, stamp(generatedAt), true)
-  view.setUint8(at + Feedback.paths, paths)
-  at += Feedback.bytes
+  const { clock } = session.peer
   for (const channel of session.channels) {
     if (!channel || channel.newest < 0) continue
-    if (skip > 0 && !channel.fresh) {
-      skip--
-      continue
-    }
-    if (paths-- === 0) break
+    channel.gaps.expire(GAP_AGE_US, now)
+    const ranges = Math.min(countRanges(channel), MISSING_RANGES_MAX)
+    const bytes = Feedback.bytes + FeedbackPath.bytes + ranges * MISSING_RANGE_BYTES
+    if (writer.room < bytes) return
+    let at = writer.reserve(FrameKind.Feedback, bytes)
+    view.setUint16(at + Feedback.number, session.feedbackNumber++ & 0xffff, true)
+    view.setUint32(at + Feedback.generatedAt, stamp(clock.relative(now)), true)
+    view.setUint8(at + Feedback.paths, 1)
+    at += Feedback.bytes
     const owdMin = Math.min(channel.owdMin, channel.owdMinBefore)
     view.setUint8(at + FeedbackPath.id, channel.id)
     view.setUint32(at + FeedbackPath.newest, channel.newest % 4_294_967_296, true)
-    view.setUint32(at + FeedbackPath.newestAt, stamp(peer.clock.relative(channel.newestAt)), true)
+    view.setUint32(at + FeedbackPath.newestAt, stamp(clock.relative(channel.newestAt)), true)
     view.setUint32(at + FeedbackPath.packets, channel.packets % 4_294_967_296, true)
     view.setUint32(at + FeedbackPath.receivedBytes, channel.bytes % 4_294_967_296, true)
     view.setInt32(at + FeedbackPath.owdMin, Number.isFinite(owdMin) ? owdMin : 0, true)
-    view.setUint16(at + FeedbackPath.completeFrom, 0, true)
-    view.setUint16(at + FeedbackPath.ranges, 0, true)
-    at += FeedbackPath.bytes
+    view.setUint8(at + FeedbackPath.ranges, ranges)
+    const completeFrom = writeRanges(view, at + FeedbackPath.bytes, channel, ranges)
+    view.setUint16(at + FeedbackPath.completeFrom, Math.min(0xffff, channel.newest - completeFrom), true)
     channel.fresh = false
+    channel.newGap = false
     channel.owdMinBefore = channel.owdMin
     channel.owdMin = Number.POSITIVE_INFINITY
   }
-  session.feedbackAt = now
-  session.unreportedBytes = 0
-  session.unreportedSince = Number.POSITIVE_INFINITY
-  writer.sendOn(via, false, now)
+}
+
+/** A gap longer than 255 takes several ranges. */
+function countRanges(channel: Channel): number {
+  const { gaps } = channel
+  let ranges = 0
+  for (let i = 0; i < gaps.count; i++) ranges += Math.ceil((gaps.last(i) - gaps.first(i) + 1) / 255)
+  return ranges
+}
+
+/** Newest first, as many as `limit`; returns the counter from which on all is told. */
+function writeRanges(view: DataView, at: number, channel: Channel, limit: number): number {
+  const { gaps, newest } = channel
+  let written = 0
+  for (let i = gaps.count - 1; i >= 0; i--) {
+    for (let last = gaps.last(i); last >= gaps.first(i); last -= 255) {
+      if (written === limit || newest - last > 0xffff) return last + 1
+      view.setUint16(at, newest - last, true)
+      view.setUint8(at + 2, Math.min(255, last - gaps.first(i) + 1))
+      at += MISSING_RANGE_BYTES
+      written++
+    }
+  }
+  return gaps.completeFrom
 }
 
 /** Feedback goes by turns over the paths that carry data, so that a dead return path costs one frame in two at most. */
@@ -157,13 +186,14 @@ function handleFeedback(device: Device, via: Channel, body: Uint8Array, now: Ins
       return
     }
     const channel = session.channels[view.getUint8(at + FeedbackPath.id)]
-    if (channel) handlePathFeedback(channel, via, view, at, generatedAt, now)
+    if (channel) handlePathFeedback(device, channel, via, view, at, generatedAt, now)
     at += FeedbackPath.bytes + view.getUint8(at + FeedbackPath.ranges) * MISSING_RANGE_BYTES
   }
   peer.feedbackAt = now
 }
 
 function handlePathFeedback(
+  device: Device,
   channel: Channel,
   via: Channel,
   view: DataView,
@@ -171,31 +201,66 @@ function handlePathFeedback(
   generatedAt: Instant,
   now: Instant,
 ): void {
+  const { sent, path, session } = channel
+  const { health, rate } = path
   const newest = reconstructCounter(view.getUint32(at + FeedbackPath.newest, true), channel.reportedNewest)
   const newestAt = unwrapStamp(view.getUint32(at + FeedbackPath.newestAt, true) & STAMP_MASK, now)
   const packets = view.getUint32(at + FeedbackPath.packets, true)
-  const { path } = channel
-  const { health } = path
+  const bytes = view.getUint32(at + FeedbackPath.receivedBytes, true)
   // Counters we never used, or a frame overtaken by a newer one: nothing to learn.
-  if (newest >= channel.sendCounter) return
-  if (newest > channel.reportedNewest) {
-    const sent = newest - channel.reportedNewest
-    const received = (packets - channel.reportedPackets) | 0
-    health.onSent(sent, sent - received, now)
-    if (channel.remembers(newest)) {
-      if (via === channel || health.rtt.samples === 0) {
-        const rttUs = now - channel.sentTime(newest) - (generatedAt - newestAt)
-        health.rtt.update(rttUs, now)
-      }
-      health.onOwd(view.getInt32(at + FeedbackPath.owdMin, true))
-    }
-    channel.reportedPackets = packets
+  if (newest >= sent.next || newest < channel.reportedNewest || !sent.remembers(newest)) return
+  const fresh = newest > channel.reportedNewest
+  if (fresh) {
+    const received = (packets - channel.reportedPacketsLow) | 0
+    const receivedBytes = (bytes - channel.reportedBytesLow) | 0
+    const span = newest - channel.reportedNewest
+    channel.reportedPacketsLow = packets
+    channel.reportedBytesLow = bytes
+    channel.bytesArrived += receivedBytes + received * OUTER_BYTES
+    health.onSent(span, span - received, now)
+    const owdUs = view.getInt32(at + FeedbackPath.owdMin, true)
+    health.onOwd(owdUs)
+    // Only an answer by the same way back tells the round trip: others mix it with the other path's.
+    const clean = via === channel || health.rtt.samples === 0
+    const rttUs = clean ? now - sent.sentAt(newest) - (generatedAt - newestAt) : Number.NaN
+    health.rtt.update(rttUs, now)
     channel.reported(newest)
     health.progressAt = now
-    if (path.state === 'suspect' && path.channel === channel && newest >= health.suspectCounter)
-      revive(path, now)
+    if (path.channel === channel) {
+      const { sample } = device
+      sample.owdMinUs = owdUs
+      sample.newestAt = newestAt
+      sample.bytesReceived = channel.bytesArrived
+      sample.sentAt = sent.sentAt(newest)
+      sample.bytesSent = sent.bytesUpToCounter(newest)
+      sample.idleUs = sent.idleUpToCounter(newest)
+      sample.rttUs = rttUs
+      if (session.peer.scheduler.repairs) rate.onSample(sample, now)
+    }
   }
+  readRanges(device.missing, view, at, newest)
+  settleReported(device, channel, newest, device.missing, now)
+  if (fresh && path.state === 'suspect' && path.channel === channel && newest >= health.suspectCounter)
+    revive(path, now)
   if (path.channel === channel) judge(path, generatedAt, newestAt, now)
+}
+
+function readRanges(missing: MissingRanges, view: DataView, at: number, newest: number): void {
+  const ranges = view.getUint8(at + FeedbackPath.ranges)
+  missing.completeFrom = newest - view.getUint16(at + FeedbackPath.completeFrom, true)
+  missing.count = 0
+  let place = at + FeedbackPath.bytes
+  for (
+    let i = 0;
+    i < ranges && i < MISSING_RANGES_MAX && place + MISSING_RANGE_BYTES <= view.byteLength;
+    i++
+  ) {
+    const last = newest - view.getUint16(place, true)
+    missing.to[i] = last
+    missing.from[i] = last - view.getUint8(place + 2) + 1
+    missing.count++
+    place += MISSING_RANGE_BYTES
+  }
 }
 
 function stamp(instant: Instant): number {

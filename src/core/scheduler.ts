@@ -1,17 +1,22 @@
+import type { Instant } from '../base/time.js'
 import type { Path } from './path.js'
 
 /** Which path, or paths, carry the next packet. One instance per peer. */
 export interface Scheduler {
   readonly name: string
+  /** Whether what is lost is sent again: packets are kept until the other end reports them. */
+  readonly repairs: boolean
   /** Paths chosen by the last {@link pick}, the first `count` of them. */
   readonly chosen: Path[]
   /** The set of paths that carry data changed. */
   setPaths(paths: readonly Path[]): void
   /**
-   * Chooses for the packet that is next; `bytes` is its size as sent (0 where it is not known yet). Returns how many
-   * of {@link chosen} are valid; 0 when no path has room now.
+   * Chooses for the packet that is next: of `packetClass` (flow-table.ts), with `bulkBytes` waiting behind it. Returns
+   * how many of {@link chosen} are valid; 0 when no path may take it now.
    */
-  pick(bytes: number): number
-  /** `bytes` were sent on `path`. */
-  sent(path: Path, bytes: number): void
+  pick(packetClass: number, bulkBytes: number, now: Instant): number
+  /** `bytes` on the wire were given to `path`. */
+  sent(path: Path, bytes: number, now: Instant): void
+  /** After a {@link pick} of 0: when to ask again if nothing else happens. */
+  nextRoomAt(now: Instant): Instant
 }

@@ -19,7 +19,7 @@ import {
   ROW_WORDS,
 } from '../base/datagram-batch.js'
 import { type PacketBatch, SLOT_BYTES, SLOT_HEADROOM, SlotFlag } from '../base/packet-pool.js'
-import type { Instant } from '../base/time.js'
+import { type Instant, NEVER } from '../base/time.js'
 import {
   DATA_OVERHEAD_BYTES,
   headerWord,
@@ -35,7 +35,7 @@ import { Drop } from './drop-reasons.js'
 import type { Link } from './link.js'
 import { SEAL_WORDS } from './packet-cipher.js'
 import type { Peer } from './peer.js'
-import type { Session } from './session.js'
+import { OUTER_BYTES, type Session } from './session.js'
 
 const SLOT_WORDS = SLOT_BYTES / 4
 /** Where the sealed header stands in a slot, in words: right before the packet. */
@@ -71,30 +71,56 @@ export function sendFromTun(device: Device, batch: PacketBatch, now: Instant): v
   batch.count = 0
 }
 
-/** Stages 5 and 6 while there is something to send and room to send it. */
+/** Stages 5 and 6 while there is something to send and a path that may take it. */
 export function schedule(device: Device, peer: Peer, now: Instant): void {
-  const { pool } = device
-  const { egress, scheduler, flows } = peer
-  const { words } = pool
+  const { egress, scheduler } = peer
+  peer.roomAt = NEVER
   while (egress.packets > 0) {
-    const count = scheduler.pick(0)
-    if (count === 0) break
+    const count = scheduler.pick(egress.peekClass(), egress.bytesBulk, now)
+    if (count === 0) {
+      peer.roomAt = scheduler.nextRoomAt(now)
+      break
+    }
     const slot = egress.dequeue(now)
     if (slot < 0) break
-    const bucket = egress.lastBucket
-    const length = pool.length[slot]!
-    const flags = pool.flags[slot]! & SlotFlag.ChecksumPartial ? PacketFlag.ChecksumPartial : 0
-    const at = slot * SLOT_WORDS + INNER_HEADER_WORD
-    words[at] = stampWord(now, flags)
-    words[at + 1] = orderWord(bucket, flows.nextSequence(bucket))
+    if (egress.lastReinjected && device.retention.noLongerWanted(slot, now)) {
+      device.pool.release(slot)
+      continue
+    }
+    transmit(device, peer, slot, egress.lastBucket, egress.lastReinjected, count, now)
+  }
+}
+
+/** Numbers the packet and gives it to the first `count` of the scheduler's chosen paths. */
+export function transmit(
+  device: Device,
+  peer: Peer,
+  slot: number,
+  bucket: number,
+  again: boolean,
+  count: number,
+  now: Instant,
+): void {
+  const { pool } = device
+  const { words } = pool
+  const length = pool.length[slot]!
+  let flags = pool.flags[slot]! & SlotFlag.ChecksumPartial ? PacketFlag.ChecksumPartial : 0
+  const at = slot * SLOT_WORDS + INNER_HEADER_WORD
+  if (again) {
+    flags |= PacketFlag.Repair
+  } else {
+    words[at + 1] = orderWord(bucket, peer.flows.nextSequence(bucket))
+    device.retention.firstSent(slot, now)
     peer.packetsOut++
     peer.bytesOut += length
-    for (let i = 0; i < count; i++) {
-      const path = scheduler.chosen[i]!
-      if (i > 0) pool.hold(slot)
-      path.link.push(slot, path.channel!)
-      scheduler.sent(path, length + DATA_OVERHEAD_BYTES)
-    }
+  }
+  words[at] = stampWord(now, flags)
+  const { scheduler } = peer
+  for (let i = 0; i < count; i++) {
+    const path = scheduler.chosen[i]!
+    if (i > 0) pool.hold(slot)
+    path.link.push(slot, path.channel!)
+    scheduler.sent(path, length + DATA_OVERHEAD_BYTES + OUTER_BYTES, now)
   }
 }
 
@@ -129,7 +155,11 @@ export function seal(device: Device, link: Link, out: DatagramBatch, now: Instan
       if (address < 0) break
       addressOf = path.remote
     }
-    const counter = channel.nextCounter(now, true)
+    const kept = session.peer.scheduler.repairs
+    path.unsealedBytes = Math.max(0, path.unsealedBytes - bytes - OUTER_BYTES)
+    const counter = channel.take(bytes, kept ? slot : -1, device.retention.ticketOf(slot), true, now)
+    // The ring of sent packets takes over the link's hold, or it ends once the packet is sealed.
+    if (kept) link.keepAt(index)
     const at = rows * SEAL_WORDS
     sealRows[at] = slot * SLOT_BYTES + SLOT_HEADROOM - INNER_HEADER_BYTES
     sealRows[at + 1] = length[slot]! + INNER_HEADER_BYTES
@@ -146,7 +176,6 @@ export function seal(device: Device, link: Link, out: DatagramBatch, now: Instan
     path.lastSentAt = now
   }
   if (rows > 0) session!.sendKey.seal(out.slab, pool.slab, sealRows, 0, rows)
-  for (let i = link.first; i < index; i++) pool.release(link.slotAt(i))
   link.consumed(index)
 }
 

@@ -1,14 +1,17 @@
 import { type Instant, NEVER } from '../base/time.js'
 import { PATH_IDS } from '../wire/message.js'
 import { REJECT_AFTER_PACKETS, REJECT_AFTER_US } from './constants.js'
+import { GapList } from './gap-list.js'
 import type { Cipher, PacketKey } from './packet-cipher.js'
 import type { Path } from './path.js'
 import type { Peer } from './peer.js'
 import { ReplayWindow } from './replay-window.js'
+import { SentPackets } from './sent-packets.js'
 
-/** Counters whose send time is remembered: 8192 packets are 90 ms at 1 Gbit/s, far more than a feedback interval. */
-export const SENT_RING = 8192
-const SENT_MASK = SENT_RING - 1
+/** IP and UDP headers of a datagram, IPv4: the unit in which rates are reckoned counts them. */
+export const OUTER_BYTES = 28
+/** A burst of loss that is remembered whole; more are not checked for having been late. */
+const LATELY_LOST = 128
 
 /**
  * A path's part in one session: its id there, its counters both ways and what each end received on it.
@@ -16,14 +19,14 @@ const SENT_MASK = SENT_RING - 1
  */
 export class Channel {
   // ---- sending
-  /** Counter of the next packet. */
-  sendCounter = 0
-  /** When each of the last {@link SENT_RING} counters was sent. */
-  readonly sentAt = new Float64Array(SENT_RING)
+  readonly sent: SentPackets
   /** Newest counter the other end reported, -1 for none. */
   reportedNewest = -1
-  /** Packets the other end reported as received. */
-  reportedPackets = 0
+  /** Packets, and bytes of datagrams, that the other end reported as received: the low 32 bits it sent. */
+  reportedPacketsLow = 0
+  reportedBytesLow = 0
+  /** Bytes that arrived, IP and UDP headers included. */
+  bytesArrived = 0
   /** Newest counter that asks for a report (data, heartbeat), and when the oldest unreported one of them was sent. */
   newestAsking = -1
   askingSince: Instant = 0
@@ -31,12 +34,18 @@ export class Channel {
   get waiting(): boolean {
     return this.newestAsking > this.reportedNewest
   }
+  /** Counters lately taken for lost: one that comes after all was only late, see repair.ts. */
+  readonly lately = new Float64Array(LATELY_LOST).fill(-1)
+  latelyNext = 0
 
   // ---- receiving
   readonly replay = new ReplayWindow()
   /** Newest counter received, -1 for none. */
   newest = -1
   newestAt: Instant = 0
+  readonly gaps = new GapList()
+  /** A gap opened since the last feedback. */
+  newGap = false
   packets = 0
   bytes = 0
   /** Least one-way delay (relative, µs) in the running and the former feedback interval. */
@@ -55,12 +64,16 @@ export class Channel {
     readonly session: Session,
     readonly id: number,
     public path: Path,
-  ) {}
+  ) {
+    this.sent = new SentPackets(session.peer.device.pool)
+  }
 
-  /** Takes the next counter, remembering when it goes out. `asks`: the other end is to report it. */
-  nextCounter(now: Instant, asks: boolean): number {
-    const counter = this.sendCounter++
-    this.sentAt[counter & SENT_MASK] = now
+  /**
+   * Takes the next counter for a datagram of `bytes`. `slot`: what is kept for sending it again, -1 nothing. `asks`:
+   * the other end is to report it.
+   */
+  take(bytes: number, slot: number, ticket: number, asks: boolean, now: Instant): number {
+    const counter = this.sent.add(bytes + OUTER_BYTES, slot, ticket, this.path.pacer.idleUs, now)
     this.session.packetsSent++
     if (asks) {
       this.session.peer.asked(now)
@@ -73,16 +86,10 @@ export class Channel {
   /** The other end reported `newest`: what is still unreported is younger. */
   reported(newest: number): void {
     this.reportedNewest = newest
-    if (this.waiting) this.askingSince = this.sentTime(Math.max(newest + 1, this.sendCounter - SENT_RING))
-  }
-
-  sentTime(counter: number): Instant {
-    return this.sentAt[counter & SENT_MASK]!
-  }
-
-  /** Whether the send time of `counter` is still remembered. */
-  remembers(counter: number): boolean {
-    return counter >= 0 && counter < this.sendCounter && counter >= this.sendCounter - SENT_RING
+    if (this.waiting) {
+      const first = newest + 1
+      if (this.sent.remembers(first)) this.askingSince = this.sent.sentAt(first)
+    }
   }
 }
 
@@ -96,6 +103,8 @@ export class Session {
   /** Data bytes received and not yet reported, since when, and when the last report went. */
   unreportedBytes = 0
   unreportedSince: Instant = NEVER
+  /** A gap opened that no report has told of, since when. */
+  gapAt: Instant = NEVER
   feedbackAt: Instant = Number.NEGATIVE_INFINITY
   feedbackNumber = 0
   /** Channels on which a heartbeat waits for its answer. */
@@ -115,6 +124,8 @@ export class Session {
     readonly receiveKey: PacketKey,
     /** Random number of the other end's run: sequences belong to it. */
     readonly remoteBootId: string,
+    /** What the other end does: {@link Feature} bits of wire/message.ts. */
+    readonly remoteFeatures: number,
     readonly createdAt: Instant,
   ) {
     this.confirmed = initiator
@@ -144,6 +155,7 @@ export class Session {
 
   /** Its id is not used again in this session: packets on it are refused from now on. */
   closeChannel(channel: Channel): void {
+    channel.sent.clear()
     this.channels[channel.id] = undefined
     this.closedIds |= 1 << channel.id
   }
@@ -159,6 +171,7 @@ export class Session {
   destroy(): void {
     if (this.destroyed) return
     this.destroyed = true
+    for (const channel of this.channels) channel?.sent.clear()
     this.sendKey.destroy()
     this.receiveKey.destroy()
   }

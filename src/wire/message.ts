@@ -95,7 +95,7 @@ export const HandshakePayload = {
   version: 0,
   /** Initiation: ciphers offered, {@link CipherBit} set, u8. Response: the one chosen. */
   ciphers: 1,
-  /** Reserved for features, u16; unknown bits are ignored. */
+  /** {@link Feature} set, u16; unknown bits are ignored. */
   features: 2,
   /** Random number of this run of the program, u64: another one means that the other end restarted. */
   bootId: 4,
@@ -103,6 +103,12 @@ export const HandshakePayload = {
 } as const
 
 export const CipherBit = { ChaCha20Poly1305: 1, Aes256Gcm: 2 } as const
+
+/** What an end does that the other must know. */
+export const Feature = {
+  /** It sends lost packets again, so a hole is worth waiting for. */
+  Repairs: 1,
+} as const
 
 /** Message 1: `type | sender index 3 | e 32 | s 48 | payload 28 | mac1 16 | mac2 16`. */
 export const Initiation = {

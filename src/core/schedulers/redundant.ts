@@ -1,9 +1,11 @@
+import { type Instant, NEVER } from '../../base/time.js'
 import type { Path } from '../path.js'
 import type { Scheduler } from '../scheduler.js'
 
 /** Each packet on every path; the other end delivers the copy that comes first. */
 export class RedundantScheduler implements Scheduler {
   readonly name = 'redundant'
+  readonly repairs = false
   readonly chosen: Path[] = []
   private paths: readonly Path[] = []
 
@@ -21,4 +23,8 @@ export class RedundantScheduler implements Scheduler {
   }
 
   sent(): void {}
+
+  nextRoomAt(): Instant {
+    return NEVER
+  }
 }

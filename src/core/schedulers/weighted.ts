@@ -1,3 +1,4 @@
+import { type Instant, NEVER } from '../../base/time.js'
 import type { Path } from '../path.js'
 import type { Scheduler } from '../scheduler.js'
 
@@ -8,6 +9,7 @@ import type { Scheduler } from '../scheduler.js'
  */
 export class WeightedScheduler implements Scheduler {
   readonly name = 'weighted'
+  readonly repairs = false
   readonly chosen: Path[] = []
   private paths: readonly Path[] = []
   /** Virtual time of the last packet sent: where a path that comes (back) starts, so that it has no arrears. */
@@ -39,5 +41,10 @@ export class WeightedScheduler implements Scheduler {
   sent(path: Path, bytes: number): void {
     this.virtualBytes = path.virtualBytes
     path.virtualBytes += bytes / path.weight
+  }
+
+  /** Only a full socket holds it back, and that tells when it has room. */
+  nextRoomAt(): Instant {
+    return NEVER
   }
 }

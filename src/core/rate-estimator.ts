@@ -1,0 +1,344 @@
+/**
+ * What one path can carry, learnt without being told: the sender keeps a small standing queue of about 5 ms in it, and
+ * while that queue stands the receiver's delivery rate *is* the capacity. Neither loss nor probing for bandwidth
+ * decides. The queue is one-way delay above its minimum, so clocks need not agree.
+ *
+ * Rules found vital (each costs a collapse when left out): capacity is never lowered from samples in which the
+ * application and not the link was the limit; during start-up short windows say nothing; a queue that does not shrink
+ * though we send slowly is somebody else's, and the base delay moves up.
+ */
+import { type DurationUs, type Instant, MILLISECOND, SECOND } from '../base/time.js'
+import { FEEDBACK_US } from './constants.js'
+
+/** Standing queue aimed at, before jitter and packet size raise it. */
+const TARGET_US = 5 * MILLISECOND
+const TARGET_JITTER_US_MAX = 8 * MILLISECOND
+/** Where it starts: 1.5 Mbit/s, which no usable link is below for long. */
+const RATE_START = 187_500
+const RATE_MIN = 8_000
+const PACKET_BYTES = 1_500
+/** The delivery rate is taken over this window of the receiver's clock. */
+const WINDOW_US_MIN = 40 * MILLISECOND
+const WINDOW_US_MAX = 100 * MILLISECOND
+const WINDOW_SAMPLES = 64
+/** The base delay is the least of two buckets of this length. */
+const BASE_BUCKET_US = 5 * SECOND
+/** In this time the queue is drained once, which shows the true base delay; costs about 0.1 %. */
+const DRAIN_INTERVAL_US = 5 * SECOND
+/** Of a window, at most so much idle time, or the application was the limit. */
+const IDLE_SHARE_MAX = 0.15
+const LOSS_SAMPLE_PACKETS = 100
+/** Loss so far above the link's usual loss means a buffer shorter than our target, or a policer. */
+const LOSS_EXTRA = 0.1
+const MINS = 32
+
+/** Why the rate is what it is, for `plait status --why`. */
+export type RateLimiter = 'starting' | 'link' | 'application' | 'loss' | 'draining'
+
+/** What one feedback frame says of a path, put together by reports.ts. */
+export interface RateSample {
+  /** Least one-way delay of the last interval, µs in relative terms. */
+  owdMinUs: number
+  /** When the newest packet came, receiver's clock. */
+  newestAt: Instant
+  /** Bytes received in all, with IP and UDP headers. */
+  bytesReceived: number
+  /** Of the newest packet: when it was sent, bytes sent up to it, idle time up to it. */
+  sentAt: Instant
+  bytesSent: number
+  idleUs: number
+  /** This frame's round trip, or NaN. */
+  rttUs: number
+}
+
+export class RateEstimator {
+  /** Bytes per second, IP and UDP headers included. */
+  rateBytesPerSec = RATE_START
+  /** Factor on it that steers the queue to its target. */
+  gain = 2
+  startup = true
+  /** Queue standing in the link, by delay. */
+  queueUs: DurationUs = 0
+  targetUs: DurationUs = TARGET_US
+  jitterUs: DurationUs = 300
+  limiter: RateLimiter = 'starting'
+  /** Re-bases so far: queues that were not ours. */
+  rebases = 0
+  /** Loss that the link has anyway. */
+  lossFloor = Number.NaN
+
+  private base0 = Number.POSITIVE_INFINITY
+  private base1 = Number.POSITIVE_INFINITY
+  private baseAt: Instant = Number.NEGATIVE_INFINITY
+  private rttMin = Number.POSITIVE_INFINITY
+  private readonly minAt = new Float64Array(MINS)
+  private readonly minOwd = new Float64Array(MINS)
+  private minHead = 0
+  private minCount = 0
+  // Window of samples, a ring: receiver's time and bytes, sender's time, bytes and idle time.
+  private readonly wReceivedAt = new Float64Array(WINDOW_SAMPLES)
+  private readonly wReceived = new Float64Array(WINDOW_SAMPLES)
+  private readonly wSentAt = new Float64Array(WINDOW_SAMPLES)
+  private readonly wSent = new Float64Array(WINDOW_SAMPLES)
+  private readonly wIdle = new Float64Array(WINDOW_SAMPLES)
+  private wHead = 0
+  private wCount = 0
+  private startupSigns = 0
+  private lowSince: Instant = Number.NEGATIVE_INFINITY
+  private lowRounds = 0
+  private drainAt: Instant = Number.NEGATIVE_INFINITY
+  private drainSince: Instant = Number.NEGATIVE_INFINITY
+  private foreignSince: Instant = Number.NEGATIVE_INFINITY
+  private foreignQueueUs = 0
+  private lossPackets = 0
+  private lossLost = 0
+  private capUntil: Instant = Number.NEGATIVE_INFINITY
+  private holdUntil: Instant = Number.NEGATIVE_INFINITY
+  /** Largest queue seen right before losses: a buffer that is shorter than twice the target sets the target. */
+  private queueAtLossUs = Number.POSITIVE_INFINITY
+
+  constructor(
+    /** Bounds from the configuration; 0: none. Never taken for truth. */
+    private readonly rateBytesPerSecMax = 0,
+    /** Staggers the drains of several paths. */
+    drainOffsetUs = 0,
+  ) {
+    this.drainOffsetUs = drainOffsetUs
+  }
+  private readonly drainOffsetUs: number
+
+  /** Least one-way delay with an empty queue, relative terms; Infinity before the first sample. */
+  get baseUs(): number {
+    return Math.min(this.base0, this.base1)
+  }
+
+  /** Predicted one-way delay of a packet sent now, without the pacer's wait. */
+  get owdUs(): number {
+    const base = this.baseUs
+    return base === Number.POSITIVE_INFINITY ? 0 : base + this.queueUs
+  }
+
+  /** Round trip with an empty queue, at least a feedback interval. */
+  get rttUsMin(): number {
+    return this.rttMin === Number.POSITIVE_INFINITY ? 60 * MILLISECOND : this.rttMin
+  }
+
+  /** Bytes that may be under way: what keeps the link full, and no more, so that an outage costs little. */
+  get inFlightBytesMax(): number {
+    const span = this.rttUsMin + FEEDBACK_US + this.targetUs + 2 * this.jitterUs + 3 * MILLISECOND
+    return ((this.rateBytesPerSec * span) / SECOND) * (this.startup ? 2 : 1.15) + 4 * PACKET_BYTES
+  }
+
+  get pacingBytesPerSec(): number {
+    return this.rateBytesPerSec * this.gain
+  }
+
+  /** A train of packets was received at this rate: where to start, if higher. */
+  onTrain(dispersionBytesPerSec: number): void {
+    if (this.startup) this.rateBytesPerSec = this.clamp(Math.max(RATE_START, 0.9 * dispersionBytesPerSec))
+  }
+
+  /** The fate of `packets` is known, `lost` of them are. */
+  onLoss(packets: number, lost: number, now: Instant): void {
+    if (lost > 0 && this.queueUs > MILLISECOND) {
+      this.queueAtLossUs = Math.min(this.queueAtLossUs * 1.05, Math.max(this.queueUs, MILLISECOND))
+    }
+    this.lossPackets += packets
+    this.lossLost += lost
+    if (this.lossPackets < LOSS_SAMPLE_PACKETS) return
+    const share = this.lossLost / this.lossPackets
+    this.lossPackets = 0
+    this.lossLost = 0
+    if (Number.isNaN(this.lossFloor)) this.lossFloor = Math.min(share, 0.03)
+    else this.lossFloor += (share < this.lossFloor ? 0.3 : 0.02) * (Math.min(share, 0.05) - this.lossFloor)
+    if (share > this.lossFloor + LOSS_EXTRA && share > 0.05) {
+      this.capUntil = now + 300 * MILLISECOND
+      this.startup = false
+    }
+  }
+
+  onSample(sample: RateSample, now: Instant): void {
+    if (now - this.baseAt > BASE_BUCKET_US) {
+      if (this.baseAt === Number.NEGATIVE_INFINITY)
+        this.drainAt = now + DRAIN_INTERVAL_US + this.drainOffsetUs
+      this.baseAt = now
+      this.base1 = this.base0
+      this.base0 = Number.POSITIVE_INFINITY
+      this.rttMin = Number.POSITIVE_INFINITY
+    }
+    if (sample.owdMinUs < this.base0) this.base0 = sample.owdMinUs
+    if (sample.rttUs < this.rttMin) this.rttMin = Math.max(sample.rttUs, MILLISECOND)
+    this.observeQueue(sample.owdMinUs, now)
+    const limited = this.observeRate(sample, now)
+    if (this.rateBytesPerSec < RATE_MIN) this.rateBytesPerSec = RATE_MIN
+    this.rateBytesPerSec = this.clamp(this.rateBytesPerSec)
+    this.steer(limited, now)
+  }
+
+  /** The path was away: what it carried then may not be what it carries now. */
+  onReturn(longAway: boolean): void {
+    this.wCount = 0
+    this.gain = 1
+    if (!longAway) return
+    this.startup = false
+    this.rateBytesPerSec = Math.max(this.rateBytesPerSec / 2, RATE_START)
+  }
+
+  /** Another clock, another route: all delays begin anew, the rate stays as a start. */
+  resetDelays(): void {
+    this.base0 = Number.POSITIVE_INFINITY
+    this.base1 = Number.POSITIVE_INFINITY
+    this.baseAt = Number.NEGATIVE_INFINITY
+    this.minCount = 0
+    this.wCount = 0
+    this.queueUs = 0
+  }
+
+  private clamp(rate: number): number {
+    return this.rateBytesPerSecMax > 0 ? Math.min(rate, this.rateBytesPerSecMax) : rate
+  }
+
+  private observeQueue(owdMinUs: number, now: Instant): void {
+    const windowUs = Math.max(15 * MILLISECOND, this.rttUsMin / 2)
+    while (this.minCount > 0 && (this.minCount === MINS || now - this.minAt[this.minHead]! > windowUs)) {
+      this.minHead = (this.minHead + 1) % MINS
+      this.minCount--
+    }
+    const at = (this.minHead + this.minCount++) % MINS
+    this.minAt[at] = now
+    this.minOwd[at] = owdMinUs
+    let least = Number.POSITIVE_INFINITY
+    let sum = 0
+    for (let i = 0; i < this.minCount; i++) {
+      const owd = this.minOwd[(this.minHead + i) % MINS]!
+      if (owd < least) least = owd
+      sum += owd
+    }
+    this.queueUs = Math.max(0, least - this.baseUs)
+    this.jitterUs += 0.05 * (Math.min(20 * MILLISECOND, sum / this.minCount - least) - this.jitterUs)
+    const twoPackets = (2.2 * PACKET_BYTES * SECOND) / this.rateBytesPerSec
+    const target = TARGET_US + Math.min(TARGET_JITTER_US_MAX, 2 * this.jitterUs)
+    this.targetUs = Math.max(
+      Math.min(target, Math.max(this.queueAtLossUs / 2, 1.5 * MILLISECOND)),
+      twoPackets,
+    )
+  }
+
+  /** Takes the sample into the window and the rate; whether the link was the limit in it. */
+  private observeRate(sample: RateSample, now: Instant): boolean {
+    const windowUs = Math.max(WINDOW_US_MIN, Math.min(WINDOW_US_MAX, this.rttUsMin))
+    while (
+      this.wCount === WINDOW_SAMPLES ||
+      (this.wCount >= 2 && sample.newestAt - this.wReceivedAt[(this.wHead + 1) % WINDOW_SAMPLES]! >= windowUs)
+    ) {
+      this.wHead = (this.wHead + 1) % WINDOW_SAMPLES
+      this.wCount--
+    }
+    const at = (this.wHead + this.wCount++) % WINDOW_SAMPLES
+    this.wReceivedAt[at] = sample.newestAt
+    this.wReceived[at] = sample.bytesReceived
+    this.wSentAt[at] = sample.sentAt
+    this.wSent[at] = sample.bytesSent
+    this.wIdle[at] = sample.idleUs
+    const head = this.wHead
+    const receivedUs = sample.newestAt - this.wReceivedAt[head]!
+    const sentUs = sample.sentAt - this.wSentAt[head]!
+    const limited = this.wCount > 1 && sample.idleUs - this.wIdle[head]! < IDLE_SHARE_MAX * sentUs
+    if (receivedUs < (this.startup ? 3 : 10) * MILLISECOND || sentUs < 2 * MILLISECOND) return limited
+
+    const received = ((sample.bytesReceived - this.wReceived[head]!) * SECOND) / receivedUs
+    const sentBytes = sample.bytesSent - this.wSent[head]!
+    const sent = (sentBytes * SECOND) / sentUs
+    const rate = this.rateBytesPerSec
+    const { queueUs, targetUs } = this
+    if (this.startup && queueUs > 1.5 * targetUs) {
+      if ((limited || received < 0.9 * sent) && sentBytes > 12_000 && ++this.startupSigns >= 2) {
+        this.startup = false
+        this.rateBytesPerSec = received < rate ? Math.max(received, rate / 2) : received
+        this.wCount = 0
+        this.limiter = 'link'
+      }
+    } else if (!this.startup && queueUs > targetUs / 2 && this.linkIsLimit(received, sent, limited)) {
+      const weight = received < rate && queueUs > 2 * targetUs ? 0.4 : 0.1
+      this.rateBytesPerSec += weight * (received - rate)
+      this.limiter = 'link'
+    } else if (this.capUntil > now && received < rate) {
+      this.rateBytesPerSec = Math.max(0.7 * rate, received)
+      this.capUntil = Number.NEGATIVE_INFINITY
+      this.holdUntil = now + SECOND
+      this.wCount = 0
+      this.limiter = 'loss'
+    } else {
+      const proved = Math.min(received, sent)
+      if (proved > rate) this.rateBytesPerSec += (this.startup ? 1 : 0.5) * (proved - rate)
+      if (!limited) this.limiter = this.startup ? 'starting' : 'application'
+    }
+    return limited
+  }
+
+  /** While the queue stands: is what arrives all that the link can do? */
+  private linkIsLimit(received: number, sent: number, limited: boolean): boolean {
+    if (received > this.rateBytesPerSec) return true
+    if (limited) return received < 0.97 * sent || this.gain >= 0.97
+    return received < 0.95 * sent && this.queueUs > 2 * this.targetUs
+  }
+
+  private steer(limited: boolean, now: Instant): void {
+    const { queueUs, targetUs } = this
+    const control = Math.max(this.rttUsMin + FEEDBACK_US, 15 * MILLISECOND)
+    let gain: number
+    if (this.startup) {
+      gain = 2
+    } else if (queueUs <= targetUs) {
+      if (limited && queueUs < 0.7 * targetUs && now - this.lowSince > control) {
+        this.lowSince = now
+        this.lowRounds++
+      }
+      gain = 1 + (0.5 * (targetUs - queueUs)) / control
+      if (this.lowRounds > 0 && limited) {
+        const boost = Math.min(0.4, 0.06 * 2 ** Math.min(5, this.lowRounds))
+        gain = Math.max(gain, 1 + ((targetUs - queueUs) / targetUs) * boost)
+      }
+      if (this.holdUntil > now) gain = Math.min(gain, 1.02)
+    } else {
+      this.lowRounds = 0
+      this.lowSince = now
+      gain = Math.max(0.3, 1 - (0.6 * (queueUs - targetUs)) / control)
+    }
+    gain = this.drain(gain, now)
+    this.noticeForeignQueue(gain, control, now)
+    this.gain = gain
+  }
+
+  /** Now and then the queue is let run empty, which shows the base delay. */
+  private drain(gain: number, now: Instant): number {
+    if (now <= this.drainAt || this.startup) return gain
+    if (this.drainSince === Number.NEGATIVE_INFINITY) this.drainSince = now
+    if (this.queueUs < 500 || now - this.drainSince > 3 * this.targetUs + this.rttUsMin) {
+      this.drainAt = now + DRAIN_INTERVAL_US
+      this.drainSince = Number.NEGATIVE_INFINITY
+      return gain
+    }
+    this.limiter = 'draining'
+    return Math.min(gain, 0.5)
+  }
+
+  /** We send well below the rate for long and the queue does not shrink: it is not ours, or the route is longer. */
+  private noticeForeignQueue(gain: number, control: DurationUs, now: Instant): void {
+    if (gain >= 0.85 || this.startup || this.drainSince !== Number.NEGATIVE_INFINITY) {
+      this.foreignSince = Number.NEGATIVE_INFINITY
+    } else if (this.foreignSince === Number.NEGATIVE_INFINITY) {
+      this.foreignSince = now
+      this.foreignQueueUs = this.queueUs
+    } else if (now - this.foreignSince > Math.max(250 * MILLISECOND, 5 * control)) {
+      if (this.queueUs > 0.8 * this.foreignQueueUs) {
+        const base = this.baseUs + this.queueUs - this.targetUs / 2
+        this.base0 = base
+        this.base1 = base
+        this.queueUs = this.targetUs / 2
+        this.rebases++
+      }
+      this.foreignSince = Number.NEGATIVE_INFINITY
+    }
+  }
+}

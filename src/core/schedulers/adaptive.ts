@@ -1,0 +1,129 @@
+/**
+ * Earliest delivery path first, with late binding: a packet stays in the tunnel's queue until it may go, and goes where
+ * it is predicted to arrive first. Rates and delays are measured (rate-estimator.ts); nothing is configured.
+ *
+ * Bulk waits for the pacer and the in-flight cap of a path. When the best path is busy, the next best that is free
+ * takes the packet, unless waiting would cost less than half the difference in delay, and at most 8 ms: a slow link is
+ * used early rather than late, since a sender inside that sees its packets wait slows down.
+ *
+ * Real-time packets and pure ACKs never wait for a pacer. A real-time packet is doubled when its path is in doubt, on
+ * a budget.
+ */
+import { type Instant, MILLISECOND, NEVER } from '../../base/time.js'
+import { PacketClass } from '../flow-table.js'
+import type { Path } from '../path.js'
+import type { Scheduler } from '../scheduler.js'
+
+const PACKET_BYTES = 1_460
+const SMALL_BYTES = 200
+/** Longest wait for the best path while another is free. */
+const SPILL_US_MAX = 8 * MILLISECOND
+/** A path at its in-flight cap is no candidate now; it may be in about this time. */
+const CAP_WAIT_US = 5 * MILLISECOND
+/** Tick of the pacers: at most this often, and never later than their 2 ms of credit. */
+const TICK_US = 500
+/** Copies may take this share of all bytes, saved up to at most so many. */
+const COPY_SHARE = 0.05
+const COPY_BYTES_MAX = 64_000
+/** A path that lost packets lately is in doubt. */
+const LOSS_DOUBT = 0.002
+const LOSS_DOUBT_US = 5_000 * MILLISECOND
+
+export class AdaptiveScheduler implements Scheduler {
+  readonly name = 'adaptive'
+  readonly repairs = true
+  readonly chosen: Path[] = []
+  private paths: readonly Path[] = []
+  private copyBytes = COPY_BYTES_MAX / 4
+
+  setPaths(paths: readonly Path[]): void {
+    this.paths = [...paths]
+  }
+
+  pick(packetClass: number, bulkBytes: number, now: Instant): number {
+    return packetClass === PacketClass.Bulk
+      ? this.pickBulk(bulkBytes, now)
+      : this.pickUrgent(packetClass, now)
+  }
+
+  sent(path: Path, bytes: number, now: Instant): void {
+    path.pacer.sent(bytes, path.rate.pacingBytesPerSec, now)
+    path.unsealedBytes += bytes
+    this.copyBytes = Math.min(COPY_BYTES_MAX, this.copyBytes + bytes * COPY_SHARE)
+  }
+
+  nextRoomAt(now: Instant): Instant {
+    let next = NEVER
+    for (let i = 0; i < this.paths.length; i++) {
+      const path = this.paths[i]!
+      // One at its cap waits for feedback, which wakes us anyway.
+      if (path.inFlightBytes < path.rate.inFlightBytesMax) next = Math.min(next, path.pacer.nextAt)
+    }
+    return Math.max(next, now + TICK_US)
+  }
+
+  private pickBulk(bulkBytes: number, now: Instant): number {
+    let best: Path | undefined
+    let bestUs = Number.POSITIVE_INFINITY
+    let free: Path | undefined
+    let freeUs = Number.POSITIVE_INFINITY
+    for (let i = 0; i < this.paths.length; i++) {
+      const path = this.paths[i]!
+      if (!path.link.hasRoom) continue
+      const capped = path.inFlightBytes >= path.rate.inFlightBytesMax
+      const arrival = path.arrivalUs(PACKET_BYTES, now)
+      const expected = capped ? arrival + CAP_WAIT_US : arrival
+      if (expected < bestUs) {
+        bestUs = expected
+        best = path
+      }
+      if (!capped && path.pacer.mayISend(now) && arrival < freeUs) {
+        freeUs = arrival
+        free = path
+      }
+    }
+    if (free === undefined) return 0
+    if (free !== best) {
+      const waitUs = (bulkBytes * 1e6) / best!.rate.rateBytesPerSec
+      if (waitUs < Math.min((freeUs - bestUs) / 2, SPILL_US_MAX)) return 0
+    }
+    this.chosen[0] = free
+    return 1
+  }
+
+  private pickUrgent(packetClass: number, now: Instant): number {
+    let best: Path | undefined
+    let bestUs = Number.POSITIVE_INFINITY
+    let second: Path | undefined
+    let secondUs = Number.POSITIVE_INFINITY
+    for (let i = 0; i < this.paths.length; i++) {
+      const path = this.paths[i]!
+      if (!path.link.hasRoom) continue
+      const arrival = path.arrivalUs(SMALL_BYTES, now)
+      if (arrival < bestUs) {
+        second = best
+        secondUs = bestUs
+        best = path
+        bestUs = arrival
+      } else if (arrival < secondUs) {
+        second = path
+        secondUs = arrival
+      }
+    }
+    if (best === undefined) return 0
+    this.chosen[0] = best
+    if (packetClass !== PacketClass.RealTime || second === undefined || this.copyBytes < SMALL_BYTES) return 1
+    if (!inDoubt(best, now)) return 1
+    this.chosen[1] = second
+    this.copyBytes -= SMALL_BYTES
+    return 2
+  }
+}
+
+/** Losses lately, or an answer that is late. */
+function inDoubt(path: Path, now: Instant): boolean {
+  const { health, channel } = path
+  if (health.lossOut > LOSS_DOUBT || now - health.lostAt < LOSS_DOUBT_US) return true
+  if (!channel?.waiting) return false
+  return now - Math.max(channel.askingSince, health.progressAt) > health.answerUsUsual
+}
