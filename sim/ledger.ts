@@ -29,7 +29,7 @@ export class FlowRecord {
   constructor(
     readonly id: number,
     readonly name: string,
-    /** Order is promised: a packet after one with a higher number is a fault. */
+    /** Order is promised, as on lines without loss: a packet after one with a higher number is a fault. */
     readonly ordered: boolean,
   ) {}
 

@@ -546,8 +546,8 @@ export class TcpTransfer {
     const family = options.family ?? 4
     // One connection, two flows: the ledger's pair of numbers is known by the port of the client's side.
     const forward = source.number < destination.number
-    const first = ledger.flow(forward ? options.name : `${options.name} acks`, forward)
-    const second = ledger.flow(forward ? `${options.name} acks` : options.name, !forward)
+    const first = ledger.flow(forward ? options.name : `${options.name} acks`, false)
+    const second = ledger.flow(forward ? `${options.name} acks` : options.name, false)
     this.data = forward ? first : second
     this.acks = forward ? second : first
     const header = (from: Host, to: Host): InnerHeader => ({
