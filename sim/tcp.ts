@@ -52,7 +52,7 @@ function emit(
   const slot = end.tunSlot()
   if (slot < 0) return false
   const number = record.next(now)
-  end.pool.length[slot] = writeSegment(end.pool.slab, end.pool.packetAt(slot), header, fields, number)
+  end.pool.length[slot] = writeSegment(end.view, end.pool.packetAt(slot), header, fields, number)
   end.pool.flags[slot] = partialChecksum(number) ? SlotFlag.ChecksumPartial : 0
   end.tunSend(slot)
   return true
@@ -568,13 +568,13 @@ export class TcpTransfer {
       0,
     )
     const fields = emptyFields()
-    destination.end.receivers[this.data.id] = (identity, slab, at, now) => {
-      readSegment(slab, at, identity, fields)
+    destination.end.receivers[this.data.id] = (identity, view, at, now) => {
+      readSegment(view, at, identity, fields)
       this.receiver.onSegment(fields, now)
     }
     const delay = options.hostDelayUs ?? 0
-    source.end.receivers[this.acks.id] = (identity, slab, at, now) => {
-      readSegment(slab, at, identity, fields)
+    source.end.receivers[this.acks.id] = (identity, view, at, now) => {
+      readSegment(view, at, identity, fields)
       if (delay === 0) {
         this.sender.onSegment(fields, now)
         return
