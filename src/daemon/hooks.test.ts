@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { encodeKey, publicKeyOf } from '../config/keys.js'
 import { parseConfig } from '../config/load.js'
@@ -71,4 +73,10 @@ describe('hooks', () => {
     await runHooks('up', ['sleep 2 &'], {})
     expect(performance.now() - start).toBeLessThan(1_500)
   })
+})
+
+it('docs/operating.md has the whole environment', () => {
+  const manual = readFileSync(join(import.meta.dirname, '../../docs/operating.md'), 'utf8')
+  const environment = hookEnvironment(config, 'up', { file: 'a.yaml', device: 'plait0', mtu: 1420 })
+  for (const name of Object.keys(environment)) expect(manual).toContain(`| \`${name}\` |`)
 })
