@@ -305,7 +305,7 @@ describe('files on disk', () => {
     truncateSync(file, 20_000_000)
     const start = performance.now()
     expect(messagesOf(() => loadConfig(file))).toContain(`${file}: the file is larger than 1 MiB`)
-    expect(performance.now() - start).toBeLessThan(200)
+    expect(performance.now() - start).toBeLessThan(1_000)
     expect(messagesOf(() => loadConfig(folder))).toMatch(/cannot be read \((EISDIR|not a regular file)\)/)
     expect(messagesOf(() => loadConfig('/dev/zero'))).toContain('cannot be read (not a regular file)')
     expect(messagesOf(() => loadConfig(join(folder, 'none')))).toContain('cannot be read (ENOENT)')

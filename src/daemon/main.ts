@@ -33,7 +33,7 @@ export async function runDaemon(config: Config, options: { file: string }): Prom
       mkdirSync(CONTROL_FOLDER, { recursive: true })
       chmodSync(CONTROL_FOLDER, 0o755)
     }
-    const left = await removeLeftRoutes(config.interface.name)
+    const left = await removeLeftRoutes(config)
     if (left > 0) log.warn(`took back ${left} routes that an earlier run left`)
 
     const { records, addresses } = await resolveEndpoints(config)

@@ -9,7 +9,7 @@ import { encodeKey, publicKeyOf } from '../config/keys.js'
 import { parseConfig } from '../config/load.js'
 import type { Config } from '../config/schema.js'
 import { type RunIp, runIp } from './ip-command.js'
-import { applyRoutes, removeLeftRoutes } from './routes.js'
+import { applyRoutes, removeLeftRoutes, routeStateFile } from './routes.js'
 
 const PRIVATE = encodeKey(new Uint8Array(32).fill(8))
 const PUBLIC = encodeKey(publicKeyOf(new Uint8Array(32).fill(16)))
@@ -115,10 +115,10 @@ describe.runIf(canMakeNamespaces())('routes in a namespace', () => {
     await apply(configOf('0.0.0.0/0'))
     setUp('link del t0')
     expect(ip('route', 'show')).not.toBe(before)
-    expect(await removeLeftRoutes('x', { stateFile, run })).toBe(2)
+    expect(await removeLeftRoutes({ control: '/x' }, { stateFile, run })).toBe(2)
     expect(ip('route', 'show')).toBe(before)
     expect(existsSync(stateFile)).toBe(false)
-    expect(await removeLeftRoutes('x', { stateFile, run })).toBe(0)
+    expect(await removeLeftRoutes({ control: '/x' }, { stateFile, run })).toBe(0)
   })
 
   it('takes back what was done when one route is refused, and says which', async () => {
@@ -147,7 +147,12 @@ it('runs nothing from a state file but what it could have written', async () => 
     inputs.push(input)
     return { ok: true, stdout: '', stderr: '', problem: '' }
   }
-  expect(await removeLeftRoutes('x', { stateFile, run })).toBe(1)
+  expect(await removeLeftRoutes({ control: '/x' }, { stateFile, run })).toBe(1)
   expect(inputs).toEqual([`${good}\n`])
   rmSync(folder, { recursive: true })
+})
+
+it('keeps the state file beside the control socket', () => {
+  expect(routeStateFile({ control: '/run/plait/plait0.sock' })).toBe('/run/plait/plait0.routes')
+  expect(routeStateFile({ control: '/tmp/x' })).toBe('/tmp/x.routes')
 })
