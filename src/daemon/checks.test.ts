@@ -202,6 +202,16 @@ describe('checkSystem', () => {
     ])
   })
 
+  it('a link of one family, where the peer is reached by both', async () => {
+    const text = FILE.replace('198.51.100.1:1', '[2001:db8::1]:1').replace('    source: 10.2.0.2\n', '')
+    const routes = ['203.0.113.7 eth0', '203.0.113.7 wwan0', '2001:db8::1 eth0']
+    expect(await faults({ routes }, text)).toEqual([])
+    expect(await faults({ routes: routes.slice(0, 1) }, text)).toEqual([
+      expect.stringContaining('link wwan0 has no route to vpn.example.net (203.0.113.7)'),
+      expect.stringContaining('link wwan0 has no route to 2001:db8::1'),
+    ])
+  })
+
   it('several at once', async () => {
     expect(
       await faults({ devices: {}, names: {}, files: { '/proc/self/status': 'CapEff: 0' } }),
