@@ -5,6 +5,7 @@ const CHUNK_SLOTS = 256
 /** Datagrams under way in the model network: slots in chunks that are added as needed, with parallel notes. */
 export class DatagramStore {
   private readonly chunks: Uint8Array[] = []
+  private readonly views: DataView[] = []
   private slotCount = 0
   private free = new Int32Array(CHUNK_SLOTS)
   private freeTop = 0
@@ -34,6 +35,11 @@ export class DatagramStore {
     return this.chunks[slot >> 8]!
   }
 
+  /** The same bytes as {@link chunk}. */
+  view(slot: number): DataView {
+    return this.views[slot >> 8]!
+  }
+
   /** Byte offset of the datagram in its chunk. */
   offset(slot: number): number {
     return (slot & (CHUNK_SLOTS - 1)) * DATAGRAM_BYTES_MAX
@@ -60,7 +66,9 @@ export class DatagramStore {
 
   private grow(): void {
     const slots = this.slotCount + CHUNK_SLOTS
-    this.chunks.push(new Uint8Array(CHUNK_SLOTS * DATAGRAM_BYTES_MAX))
+    const chunk = new Uint8Array(CHUNK_SLOTS * DATAGRAM_BYTES_MAX)
+    this.chunks.push(chunk)
+    this.views.push(new DataView(chunk.buffer))
     if (this.length.length < slots) {
       const capacity = this.length.length * 2
       const enlarge = <T extends Uint8Array | Uint16Array | Int32Array | Float64Array>(

@@ -60,7 +60,7 @@ const TUN_QUEUE_PACKETS = 500
 /** A loop that may not read the TUN now tries again after this time at the latest. */
 const TUN_RETRY_US = 1_000
 
-export type Receiver = (identity: Identity, slab: Uint8Array, at: number, now: Instant) => void
+export type Receiver = (identity: Identity, view: DataView, at: number, now: Instant) => void
 
 /**
  * One end of the tunnel in the model world: a real Device with its packet memory, its sockets, its TUN and its own
@@ -69,6 +69,8 @@ export type Receiver = (identity: Identity, slab: Uint8Array, at: number, now: I
 export class End {
   device: Device
   pool: PacketPool
+  /** The packet memory, for those who read and write packets. */
+  view: DataView
   /** By flow number: who is told of a delivered packet. */
   readonly receivers: (Receiver | undefined)[] = []
   readonly events: { at: Instant; event: Event }[] = []
@@ -130,6 +132,7 @@ export class End {
       }
     })
     this.pool = new PacketPool(machine.poolBytes)
+    this.view = new DataView(this.pool.slab.buffer)
     this.device = this.start()
     this.scheduleWake()
   }
@@ -182,6 +185,7 @@ export class End {
     if (this.running) this.stop(false)
     this.restarts++
     this.pool = new PacketPool(this.machine.poolBytes)
+    this.view = new DataView(this.pool.slab.buffer)
     this.blocked.fill(false)
     this.device = this.start()
     this.running = true
@@ -369,7 +373,7 @@ export class End {
   private deliver(slot: number): void {
     const at = this.pool.packetAt(slot)
     const now = this.clock.now
-    const flow = this.ledger.delivered(this.pool.slab, at, this.pool.length[slot]!, now, identity)
+    const flow = this.ledger.delivered(this.view, at, this.pool.length[slot]!, now, identity)
     if (flow) {
       const partial = (this.pool.flags[slot]! & SlotFlag.ChecksumPartial) !== 0
       if (partial !== partialChecksum(identity.number)) {
@@ -378,7 +382,7 @@ export class End {
         )
       }
       this.clock.trace.add(identity.number)
-      this.receivers[flow.id]?.(identity, this.pool.slab, at, now)
+      this.receivers[flow.id]?.(identity, this.view, at, now)
     }
     this.pool.release(slot)
   }

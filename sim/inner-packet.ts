@@ -38,16 +38,6 @@ export class Identity {
   transport = 0
 }
 
-let viewed: Uint8Array | undefined
-let view: DataView = new DataView(new ArrayBuffer(0))
-function viewOf(slab: Uint8Array): DataView {
-  if (viewed !== slab) {
-    viewed = slab
-    view = new DataView(slab.buffer, slab.byteOffset, slab.byteLength)
-  }
-  return view
-}
-
 export function checkWord(flow: number, number: number, bytes: number): number {
   let z = Math.imul(flow + 1, 0x9e3779b1) ^ Math.imul(number, 0x85ebca6b) ^ bytes
   z = Math.imul(z ^ (z >>> 16), 0x21f0aaad)
@@ -94,13 +84,12 @@ function writeIp(v: DataView, at: number, header: InnerHeader, bytes: number, nu
 
 /** A UDP or ICMP echo packet of `bytes` in all, at least {@link INNER_BYTES_MIN}. */
 export function writePacket(
-  slab: Uint8Array,
+  v: DataView,
   at: number,
   header: InnerHeader,
   bytes: number,
   number: number,
 ): void {
-  const v = viewOf(slab)
   const transport = at + writeIp(v, at, header, bytes, number)
   if (header.protocol === ProtocolNumber.udp) {
     v.setUint16(transport, PORT_BASE + header.flow)
@@ -141,13 +130,12 @@ export function segmentBytes(family: 4 | 6, fields: SegmentFields): number {
 }
 
 export function writeSegment(
-  slab: Uint8Array,
+  v: DataView,
   at: number,
   header: InnerHeader,
   fields: SegmentFields,
   number: number,
 ): number {
-  const v = viewOf(slab)
   const bytes = segmentBytes(header.family, fields)
   const transport = at + writeIp(v, at, header, bytes, number)
   const headerBytes = bytes - fields.payloadBytes - (transport - at)
@@ -174,8 +162,7 @@ export function writeSegment(
   return bytes
 }
 
-export function readSegment(slab: Uint8Array, at: number, identity: Identity, out: SegmentFields): void {
-  const v = viewOf(slab)
+export function readSegment(v: DataView, at: number, identity: Identity, out: SegmentFields): void {
   const transport = at + identity.transport
   const headerBytes = (v.getUint8(transport + 12) >> 4) * 4
   const flags = v.getUint8(transport + 13)
@@ -193,9 +180,8 @@ export function readSegment(slab: Uint8Array, at: number, identity: Identity, ou
  * Which packet the `length` bytes at `at` begin with (more may follow). Fills `out` and returns true; false for one
  * that is not ours or was changed.
  */
-export function identify(slab: Uint8Array, at: number, length: number, out: Identity): boolean {
+export function identify(v: DataView, at: number, length: number, out: Identity): boolean {
   if (length < IPV4_BYTES + 8 + MARK_BYTES) return false
-  const v = viewOf(slab)
   const version = v.getUint8(at) >> 4
   let protocol: number
   if (version === 4) {

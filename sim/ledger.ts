@@ -29,7 +29,7 @@ export class FlowRecord {
   constructor(
     readonly id: number,
     readonly name: string,
-    /** Order is promised: a packet after one with a higher number is a fault. */
+    /** Order is promised, as on lines without loss: a packet after one with a higher number is a fault. */
     readonly ordered: boolean,
   ) {}
 
@@ -112,7 +112,8 @@ export class Ledger implements Watcher {
     const at = this.store.offset(slot)
     if (chunk[at] !== MessageType.Data) return
     const length = this.store.length[slot]! - DATA_OVERHEAD_BYTES
-    if (!identify(chunk, at + HEADER_BYTES + INNER_HEADER_BYTES, length, this.identity)) return
+    if (!identify(this.store.view(slot), at + HEADER_BYTES + INNER_HEADER_BYTES, length, this.identity))
+      return
     const flow = this.flows[this.identity.flow]
     if (flow && this.identity.number < flow.sent) flow.states[this.identity.number]! |= bit
   }
@@ -127,13 +128,13 @@ export class Ledger implements Watcher {
 
   /** A packet came out of a TUN. Returns its flow, or undefined if it is none of ours (a fault). */
   delivered(
-    slab: Uint8Array,
+    view: DataView,
     at: number,
     length: number,
     now: Instant,
     identity: Identity,
   ): FlowRecord | undefined {
-    if (!identify(slab, at, length, identity)) {
+    if (!identify(view, at, length, identity)) {
       this.fault(`at ${now}: ${length} bytes delivered that nobody sent, or that were changed`)
       return undefined
     }

@@ -52,7 +52,7 @@ function emit(
   const slot = end.tunSlot()
   if (slot < 0) return false
   const number = record.next(now)
-  end.pool.length[slot] = writeSegment(end.pool.slab, end.pool.packetAt(slot), header, fields, number)
+  end.pool.length[slot] = writeSegment(end.view, end.pool.packetAt(slot), header, fields, number)
   end.pool.flags[slot] = partialChecksum(number) ? SlotFlag.ChecksumPartial : 0
   end.tunSend(slot)
   return true
@@ -546,8 +546,8 @@ export class TcpTransfer {
     const family = options.family ?? 4
     // One connection, two flows: the ledger's pair of numbers is known by the port of the client's side.
     const forward = source.number < destination.number
-    const first = ledger.flow(forward ? options.name : `${options.name} acks`, forward)
-    const second = ledger.flow(forward ? `${options.name} acks` : options.name, !forward)
+    const first = ledger.flow(forward ? options.name : `${options.name} acks`, false)
+    const second = ledger.flow(forward ? `${options.name} acks` : options.name, false)
     this.data = forward ? first : second
     this.acks = forward ? second : first
     const header = (from: Host, to: Host): InnerHeader => ({
@@ -568,13 +568,13 @@ export class TcpTransfer {
       0,
     )
     const fields = emptyFields()
-    destination.end.receivers[this.data.id] = (identity, slab, at, now) => {
-      readSegment(slab, at, identity, fields)
+    destination.end.receivers[this.data.id] = (identity, view, at, now) => {
+      readSegment(view, at, identity, fields)
       this.receiver.onSegment(fields, now)
     }
     const delay = options.hostDelayUs ?? 0
-    source.end.receivers[this.acks.id] = (identity, slab, at, now) => {
-      readSegment(slab, at, identity, fields)
+    source.end.receivers[this.acks.id] = (identity, view, at, now) => {
+      readSegment(view, at, identity, fields)
       if (delay === 0) {
         this.sender.onSegment(fields, now)
         return

@@ -94,7 +94,7 @@ export function sendDatagram(
   if (slot < 0) return
   const number = record.next(now)
   const length = Math.max(bytes, INNER_BYTES_MIN)
-  writePacket(end.pool.slab, end.pool.packetAt(slot), header, length, number)
+  writePacket(end.view, end.pool.packetAt(slot), header, length, number)
   end.pool.length[slot] = length
   end.pool.flags[slot] = partialChecksum(number) ? SlotFlag.ChecksumPartial : 0
   end.tunSend(slot)
@@ -121,11 +121,11 @@ export class Ping {
     }
     const asked: number[] = []
     const request = this.requests.record
-    destination.end.receivers[request.id] = (identity, _slab, _at, now) => {
+    destination.end.receivers[request.id] = (identity, _view, _at, now) => {
       asked[this.replies.sent] = request.sentAt[identity.number]!
       sendDatagram(destination.end, header, this.replies, options.bytes, now)
     }
-    source.end.receivers[this.replies.id] = (identity, _slab, _at, now) => {
+    source.end.receivers[this.replies.id] = (identity, _view, _at, now) => {
       this.roundTripsUs.push(now - asked[identity.number]!)
     }
   }

@@ -1,7 +1,9 @@
 import { Command, CommanderError } from 'commander'
 import { ExitStatus, OperatorError, OperatorErrors } from '../base/errors.js'
 import { check } from './check.js'
+import { addDemo } from './demo.js'
 import { keyNew, keyPsk, keyPublic } from './key.js'
+import { addLab } from './lab.js'
 import { status } from './status.js'
 import { realTerminal, type Terminal } from './terminal.js'
 import { up } from './up.js'
@@ -104,5 +106,7 @@ function buildProgram(terminal: Terminal, result: (exitStatus: number) => void):
       async (name: string | undefined, options: { json?: boolean; watch?: boolean; events?: boolean }) =>
         status(name, options, terminal),
     )
+  addLab(program, command, terminal, result)
+  addDemo(program, command, terminal, result)
   return program
 }

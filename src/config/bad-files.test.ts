@@ -475,7 +475,7 @@ const CASES: Case[] = [
     '3:1: All mapping items must start at the same column',
     '4:1: All mapping items',
   ],
-  ['quote not closed', [['name: plait0', 'name: "plait0']], '17:1: Missing closing "quote'],
+  ['quote not closed', [['name: plait0', 'name: "plait0']], '16:1: Missing closing "quote'],
   ['two documents', [['peers:', '---\npeers:']], '5:1: a second document begins'],
   ['anchor', [['device: eth0', 'device: &a eth0']], '12:16: &a is an anchor…hint: write the value out'],
   [

@@ -229,7 +229,7 @@ describe('hostile files', () => {
         if (faults !== '')
           for (const line of faults.split('\n')) expect(line).toMatch(/^\/etc\/plait\/a\.yaml:\d+:\d+: /)
       }),
-      { numRuns: 3_000 },
+      { numRuns: 1_500 },
     )
   })
 
@@ -271,7 +271,7 @@ describe('hostile files', () => {
       fc.property(file, (data) => {
         messagesOf(() => parse(JSON.stringify(data)))
       }),
-      { numRuns: 1_000 },
+      { numRuns: 500 },
     )
     expect(({} as Record<string, unknown>)['name']).toBeUndefined()
   })
@@ -305,7 +305,7 @@ describe('files on disk', () => {
     truncateSync(file, 20_000_000)
     const start = performance.now()
     expect(messagesOf(() => loadConfig(file))).toContain(`${file}: the file is larger than 1 MiB`)
-    expect(performance.now() - start).toBeLessThan(200)
+    expect(performance.now() - start).toBeLessThan(1_000)
     expect(messagesOf(() => loadConfig(folder))).toMatch(/cannot be read \((EISDIR|not a regular file)\)/)
     expect(messagesOf(() => loadConfig('/dev/zero'))).toContain('cannot be read (not a regular file)')
     expect(messagesOf(() => loadConfig(join(folder, 'none')))).toContain('cannot be read (ENOENT)')

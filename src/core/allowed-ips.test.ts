@@ -141,7 +141,7 @@ describe('AllowedIps', () => {
     expect(table.size).toBeGreaterThan(129_990)
     for (let i = 0; i < addresses.length; i += 1000) expect(table.lookup(addresses, i, 1)).toBe(0)
     const bytes = table.bytes
-    expect(bytes).toBeLessThan(11.2 * 1024 * 1024)
+    expect(bytes).toBeLessThan(5.3 * 1024 * 1024)
     for (let peer = 0; peer < 1000; peer++) table.removePeer(peer)
     expect(table.size).toBe(0)
     expect(table.lookup(addresses, 0, 1)).toBe(-1)

@@ -111,6 +111,15 @@ describe('EgressQueue', () => {
     expect(next.filter((name) => name === 'bulk').length).toBeGreaterThanOrEqual(2)
   })
 
+  it('does not let a flow begin anew as soon as it is empty', () => {
+    for (let i = 0; i < 50; i++) enqueue('bulk', 1, Bulk, 100)
+    for (let i = 0; i < 20; i++) dequeue()
+    enqueue('sparse', 2, Bulk, 100)
+    expect([dequeue(), dequeue()]).toEqual(['sparse', 'bulk'])
+    enqueue('sparse', 2, Bulk, 100)
+    expect(dequeue()).toBe('bulk')
+  })
+
   it('takes from the head of the longest flow when it is full', () => {
     start({ bytesMax: 10_000 })
     enqueue('short', 1)

@@ -1,7 +1,7 @@
 import type { PacketPool } from '../base/packet-pool.js'
 import { type DurationUs, type Instant, MILLISECOND, SECOND } from '../base/time.js'
 import { markCe } from '../wire/ip.js'
-import { BUCKETS } from '../wire/message.js'
+import { BUCKET_BITS, BUCKETS } from '../wire/message.js'
 import { Codel } from './codel.js'
 import { Drop, type DropCounters } from './drop-reasons.js'
 import { PacketClass } from './flow-table.js'
@@ -28,6 +28,9 @@ enum Turn {
 }
 const NONE = -1
 
+const BUCKET_BITS_MASK = BUCKETS - 1
+const REINJECTED = 1 << (BUCKET_BITS + 2)
+
 export interface EgressQueueOptions {
   /** Limit of bulk and re-injected packets together; beyond it the longest flow loses from its head. */
   bytesMax?: number
@@ -40,23 +43,20 @@ export interface EgressQueueOptions {
 
 /**
  * What a slot keeps while it waits. A slot waits in one queue at a time, so the queues of all peers share this:
- * 18 bytes × slots.
+ * 16 bytes × slots.
  */
 export class EgressSlots {
   readonly next: Int32Array
   readonly enqueuedAt: Float64Array
   readonly bytes: Uint16Array
-  readonly bucket: Uint16Array
-  readonly packetClass: Uint8Array
-  readonly reinjected: Uint8Array
+  /** Bucket (10 bits), class (2 bits), {@link REINJECTED}: one write instead of three. */
+  readonly kind: Uint16Array
 
   constructor(slotCount: number) {
     this.next = new Int32Array(slotCount)
     this.enqueuedAt = new Float64Array(slotCount)
     this.bytes = new Uint16Array(slotCount)
-    this.bucket = new Uint16Array(slotCount)
-    this.packetClass = new Uint8Array(slotCount)
-    this.reinjected = new Uint8Array(slotCount)
+    this.kind = new Uint16Array(slotCount)
   }
 }
 
@@ -137,11 +137,11 @@ export class EgressQueue {
   requeueFront(slot: number, bucket: number, packetClass: number, bytes: number, enqueuedAt: Instant): void {
     if (packetClass !== PacketClass.Bulk) {
       this.appendUnordered(slot, bucket, packetClass, bytes, enqueuedAt)
-      this.slots.reinjected[slot] = 1
+      this.slots.kind[slot]! |= REINJECTED
       return
     }
     this.append(LINE_REINJECTED, slot, bucket, packetClass, bytes, enqueuedAt)
-    this.slots.reinjected[slot] = 1
+    this.slots.kind[slot]! |= REINJECTED
     this.bytesBulk += bytes
     if (this.bytesBulk > this.bytesMax) this.shorten()
   }
@@ -156,15 +156,20 @@ export class EgressQueue {
   /** The slot whose turn it is, or -1. The caller owns it; what is known of it stands in `last…`. */
   dequeue(now: Instant): number {
     if (this.packets === 0) return NONE
-    let slot = this.dequeueLine(LINE_REAL_TIME, now)
-    if (slot === NONE) slot = this.dequeueLine(LINE_PURE_ACK, now)
-    return slot === NONE ? this.dequeueBulk(now) : slot
+    for (let line = LINE_REAL_TIME; line <= LINE_REINJECTED; line++) {
+      if (this.heads[line] === NONE) continue
+      const slot = this.dequeueLine(line, now)
+      if (slot !== NONE) return slot
+    }
+    return this.dequeueFlows(now)
   }
 
   /** {@link dequeue} of one class alone, as where ACKs are paced. */
   dequeueClass(packetClass: number, now: Instant): number {
     if (packetClass === PacketClass.RealTime) return this.dequeueLine(LINE_REAL_TIME, now)
-    return packetClass === PacketClass.PureAck ? this.dequeueLine(LINE_PURE_ACK, now) : this.dequeueBulk(now)
+    if (packetClass === PacketClass.PureAck) return this.dequeueLine(LINE_PURE_ACK, now)
+    const slot = this.dequeueLine(LINE_REINJECTED, now)
+    return slot === NONE ? this.dequeueFlows(now) : slot
   }
 
   /** Releases everything, uncounted: the peer goes. */
@@ -175,9 +180,8 @@ export class EgressQueue {
     this.forgetTurns()
   }
 
-  private dequeueBulk(now: Instant): number {
-    const slot = this.dequeueLine(LINE_REINJECTED, now)
-    if (slot !== NONE) return slot
+  /** Deficit round robin over the bulk flows. */
+  private dequeueFlows(now: Instant): number {
     for (;;) {
       const turn = this.firstFlow[Turn.New] !== NONE ? Turn.New : Turn.Old
       const bucket = this.firstFlow[turn]!
@@ -241,10 +245,11 @@ export class EgressQueue {
   private leave(line: number, slot: number): number {
     const { slots } = this
     this.shiftHead(line)
-    this.lastBucket = slots.bucket[slot]!
-    this.lastClass = slots.packetClass[slot]!
+    const kind = slots.kind[slot]!
+    this.lastBucket = kind & BUCKET_BITS_MASK
+    this.lastClass = (kind >>> BUCKET_BITS) & 3
+    this.lastReinjected = (kind & REINJECTED) !== 0
     this.lastEnqueuedAt = slots.enqueuedAt[slot]!
-    this.lastReinjected = slots.reinjected[slot] === 1
     return slot
   }
 
@@ -296,9 +301,7 @@ export class EgressQueue {
     slots.next[slot] = NONE
     slots.enqueuedAt[slot] = now
     slots.bytes[slot] = bytes
-    slots.bucket[slot] = bucket
-    slots.packetClass[slot] = packetClass
-    slots.reinjected[slot] = 0
+    slots.kind[slot] = bucket | (packetClass << BUCKET_BITS)
     const tail = this.tails[line]!
     if (tail === NONE) this.heads[line] = slot
     else slots.next[tail] = slot

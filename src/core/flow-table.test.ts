@@ -155,6 +155,21 @@ describe('FlowTable', () => {
     expect(owners.get(bucketOf({ source: 0 }, later))).toBe(0)
   })
 
+  it('gives no bucket away while a flow that shares it goes on', () => {
+    const owners = new Map<number, number>()
+    for (let source = 0; source < BUCKETS - 1; source++) owners.set(bucketOf({ source }), source)
+    const shared = bucketOf({ source: 5000 })
+    // Its owner is the last of the idle ones to be forgotten, so that what it gives back would be taken next.
+    bucketOf({ source: owners.get(shared)! }, 10 * SECOND)
+    bucketOf({ source: 5000 }, 20 * SECOND)
+    const later = 10 * SECOND + FLOW_IDLE_US + SECOND
+    const taken = new Set<number>()
+    for (let source = 6000; source < 6000 + BUCKETS - 2; source++) taken.add(bucketOf({ source }, later))
+    expect(bucketOf({ source: 5000 }, later)).toBe(shared)
+    expect(taken.size).toBe(BUCKETS - 2)
+    expect(taken.has(shared)).toBe(false)
+  })
+
   it('forgets the flow that was silent for longest when it is full', () => {
     table = new FlowTable(1, 16)
     const packet = (source: number): Packet => ({ source })

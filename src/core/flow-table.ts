@@ -176,11 +176,14 @@ export class FlowTable {
     if (keys[at + 1] !== view.ports || keys[at] !== keyKind(view)) return false
     if (keys[at + 2] !== (words[sourceAt]! | 0) || keys[at + 6] !== (words[destinationAt]! | 0)) return false
     if (view.addressWords === 1) return true
-    for (let i = 1; i < 4; i++) {
-      if (keys[at + 2 + i] !== (words[sourceAt + i]! | 0)) return false
-      if (keys[at + 6 + i] !== (words[destinationAt + i]! | 0)) return false
-    }
-    return true
+    return (
+      keys[at + 3] === (words[sourceAt + 1]! | 0) &&
+      keys[at + 4] === (words[sourceAt + 2]! | 0) &&
+      keys[at + 5] === (words[sourceAt + 3]! | 0) &&
+      keys[at + 7] === (words[destinationAt + 1]! | 0) &&
+      keys[at + 8] === (words[destinationAt + 2]! | 0) &&
+      keys[at + 9] === (words[destinationAt + 3]! | 0)
+    )
   }
 
   private hash(view: PacketView): number {

@@ -52,7 +52,6 @@ export class PrefixTrie {
     while (node !== NONE) {
       const length = bits[node]!
       const difference = keys[node]! ^ address
-      if (length === 32) return difference === 0 ? values[node]! : best
       if (length !== 0 && difference >>> (32 - length) !== 0) return best
       const value = values[node]!
       if (value !== NONE) best = value

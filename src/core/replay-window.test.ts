@@ -80,12 +80,13 @@ describe('ReplayWindow', () => {
     [
       'a leap of almost a ring that ends in the same word',
       [
+        [5, true],
         [31, true],
         [31 + 16_383, true],
-        [32, false],
+        [5 + 16_384, true],
+        [5 + 16_384, false],
         [63, true],
-        [31 + 16_384, true],
-        [31 + 16_384, false],
+        [62, false],
       ],
     ],
     [

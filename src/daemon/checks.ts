@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
 import { OperatorError } from '../base/errors.js'
 import { formatIpAddress, type IpAddress, parseIpAddress } from '../base/ip-address.js'
 import type { Places } from '../config/located.js'
-import type { Config } from '../config/schema.js'
+import type { Config, LinkConfig } from '../config/schema.js'
 import { ask } from '../control/client.js'
 import { parseIpJson, type RunIp, runIp } from './ip-command.js'
 
@@ -137,24 +137,18 @@ async function resolveEndpoints(
   system: CheckSystem,
   faults: OperatorError[],
 ): Promise<Endpoint[]> {
-  const found: Endpoint[] = []
   const asked = config.peers.flatMap((peer, p) => peer.endpoint.map((end, e) => ({ end, p, e })))
-  await Promise.all(
-    asked.map(async ({ end, p, e }) => {
-      if (end.address !== undefined) {
-        found.push({ peer: p, host: end.host, addresses: [end.address] })
-        return
-      }
-      const addresses = await system.resolve(end.host).catch(() => [])
-      if (addresses.length > 0) {
-        found.push({ peer: p, host: end.host, addresses })
-        return
-      }
+  const found = await Promise.all(
+    asked.map(async ({ end, p, e }): Promise<Endpoint | undefined> => {
+      const addresses =
+        end.address === undefined ? await system.resolve(end.host).catch(() => []) : [end.address]
+      if (addresses.length > 0) return { peer: p, host: end.host, addresses }
       const place = places.value('peers', p, 'endpoint', e)
       faults.push(new OperatorError('endpointUnresolved', `the name ${end.host} does not resolve`, { place }))
+      return undefined
     }),
   )
-  return found.sort((a, b) => a.peer - b.peer)
+  return found.filter((endpoint) => endpoint !== undefined)
 }
 
 /** A route per link to each endpoint, and no filter against its answers. */
@@ -169,28 +163,27 @@ async function checkWays(
   for (const i of links) {
     const link = config.links[i]!
     const place = places.value('links', i, 'device')
-    let filtered = false
-    for (const endpoint of endpoints) {
-      const fitting = endpoint.addresses.filter(
-        (address) => link.source === undefined || address.family === link.source.family,
+    const ways = await Promise.all(endpoints.map((endpoint) => waysTo(system, endpoint, link)))
+    for (const way of ways) {
+      if (way.reached.length > 0) continue
+      // A link with one family only is well if the peer is reached by that one.
+      const families = new Set(way.asked.map((address) => address.family))
+      const isExcused = ways.some(
+        (other) =>
+          other.endpoint.peer === way.endpoint.peer &&
+          other.reached.some((address) => !families.has(address.family)),
       )
-      const ways = await Promise.all(
-        fitting.map((address) => hasRoute(system, address, link.device, link.source)),
-      )
-      if (!ways.some(Boolean)) {
-        const to = nameOf(endpoint)
-        const text = `link ${link.name} has no route to ${to} over ${link.device}: what is sent there goes nowhere`
-        faults.push(
-          new OperatorError('linkNoRoute', text, { place, remedy: routeRemedy(fitting, link.device) }),
-        )
-        continue
-      }
-      const first = fitting.find((address, k) => ways[k] && address.family === 4)
-      if (first === undefined || filtered || !isStrict(system, link.device)) continue
-      if ((await deviceTo(system, first)) !== link.device) {
-        filtered = true
+      if (isExcused) continue
+      const to = nameOf(way.endpoint)
+      const text = `link ${link.name} has no route to ${to} over ${link.device}: what is sent there goes nowhere`
+      const remedy = routeRemedy(way.asked, link.device)
+      faults.push(new OperatorError('linkNoRoute', text, { place, remedy }))
+    }
+    const reached = ways.flatMap((way) => way.reached).filter((address) => address.family === 4)
+    if (reached.length > 0 && isStrict(system, link.device)) {
+      const best = await Promise.all(reached.map((address) => deviceTo(system, address)))
+      if (best.some((device) => device !== link.device))
         faults.push(filterFault(link.name, link.device, place))
-      }
     }
     // An end that only listens cannot know who will come; with several links answers and routes will cross.
     if (endpoints.length === 0 && links.length > 1 && isStrict(system, link.device)) {
@@ -206,6 +199,21 @@ async function checkWays(
     const place = places.value('peers', endpoint.peer, 'endpoint')
     faults.push(new OperatorError('linkNoRoute', `there is no route to ${nameOf(endpoint)}`, { place }))
   }
+}
+
+/** Which addresses of an endpoint a link has a route to, of those that its source address allows. */
+async function waysTo(
+  system: CheckSystem,
+  endpoint: Endpoint,
+  link: LinkConfig,
+): Promise<{ endpoint: Endpoint; asked: IpAddress[]; reached: IpAddress[] }> {
+  const asked = endpoint.addresses.filter(
+    (address) => link.source === undefined || address.family === link.source.family,
+  )
+  const answers = await Promise.all(
+    asked.map((address) => hasRoute(system, address, link.device, link.source)),
+  )
+  return { endpoint, asked, reached: asked.filter((_, i) => answers[i]) }
 }
 
 /**

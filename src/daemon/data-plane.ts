@@ -12,7 +12,7 @@ const say = (message: PlaneMessage): void => port.postMessage(message)
 const config = workerData as PlaneConfig
 const primitives = await loadPrimitives()
 try {
-  const loop = new Loop(config, primitives, (events) => say({ kind: 'events', events }))
+  const loop = new Loop(config, primitives, (events, startedAt) => say({ kind: 'events', events, startedAt }))
   port.on('message', (request: PlaneRequest) => {
     if (request.kind === 'status') {
       say({ kind: 'status', id: request.id, figures: loop.figures() })

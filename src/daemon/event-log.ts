@@ -7,17 +7,16 @@ import type { EventSnapshot } from '../core/snapshot.js'
 /** The last events, for `plait status` and as log lines. */
 export class EventLog {
   private readonly events: EventSnapshot[] = []
-  private startedAt: number | undefined
 
   constructor(private readonly log: Log) {}
 
-  add(events: readonly Event[]): void {
+  /** `startedAt`: when the data plane started, on the clock of the events. */
+  add(events: readonly Event[], startedAt: number): void {
     for (const event of events) {
-      this.startedAt ??= event.at
       const text = describeEvent(event)
       const path = 'path' in event ? event.path : undefined
       this.events.push({
-        atS: (event.at - this.startedAt) / SECOND,
+        atS: (event.at - startedAt) / SECOND,
         peer: event.peer,
         path,
         kind: event.kind,

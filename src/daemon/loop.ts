@@ -65,7 +65,7 @@ export class Loop {
   constructor(
     config: PlaneConfig,
     primitives: Primitives,
-    private readonly onEvents: (events: Event[]) => void,
+    private readonly onEvents: (events: Event[], startedAt: Instant) => void,
   ) {
     const now = monotonicNow()
     this.startedAt = now
@@ -219,7 +219,7 @@ export class Loop {
       events ??= []
       events.push(event)
     }
-    if (events) this.onEvents(events)
+    if (events) this.onEvents(events, this.startedAt)
   }
 
   private arm(now: Instant): void {

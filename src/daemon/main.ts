@@ -1,4 +1,5 @@
 import { chmodSync, mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { ExitStatus, OperatorError } from '../base/errors.js'
 import { formatCidr, formatIpAddress, isUnspecified } from '../base/ip-address.js'
 import type { Config } from '../config/schema.js'
@@ -28,15 +29,19 @@ export async function runDaemon(config: Config, options: { file: string }): Prom
   const undo: { what: string; run: () => Promise<void> }[] = []
   const stopped = untilSignal()
   try {
-    mkdirSync(CONTROL_FOLDER, { recursive: true })
-    chmodSync(CONTROL_FOLDER, 0o755)
-    const left = await removeLeftRoutes(config.interface.name)
+    if (dirname(config.control) === CONTROL_FOLDER) {
+      mkdirSync(CONTROL_FOLDER, { recursive: true })
+      chmodSync(CONTROL_FOLDER, 0o755)
+    }
+    const left = await removeLeftRoutes(config)
     if (left > 0) log.warn(`took back ${left} routes that an earlier run left`)
 
     const { records, addresses } = await resolveEndpoints(config)
     const mtu = tunMtu(config, addresses)
     const events = new EventLog(log)
-    const plane = await Plane.start(planeConfig(config, records), (list) => events.add(list))
+    const plane = await Plane.start(planeConfig(config, records), (list, startedAt) =>
+      events.add(list, startedAt),
+    )
     undo.push({ what: 'data plane', run: () => plane.stop() })
 
     const routes = await applyRoutes({ config, device: plane.tunName, mtu, endpoints: addresses })

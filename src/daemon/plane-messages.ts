@@ -27,7 +27,8 @@ export interface PlaneFigures {
 export type PlaneMessage =
   | { kind: 'ready'; tunName: string; ports: number[] }
   | { kind: 'status'; id: number; figures: PlaneFigures }
-  | { kind: 'events'; events: Event[] }
+  /** `startedAt` is on the clock of the events; uptimeS counts from there, too. */
+  | { kind: 'events'; events: Event[]; startedAt: number }
   /** The system refused something: a sentence with cause and remedy. The thread ends. */
   | { kind: 'refused'; text: string }
   | { kind: 'stopped' }

@@ -26,7 +26,7 @@ export class Plane {
    *
    * @throws OperatorError `systemRefused`
    */
-  static start(config: PlaneConfig, onEvents: (events: Event[]) => void): Promise<Plane> {
+  static start(config: PlaneConfig, onEvents: (events: Event[], startedAt: number) => void): Promise<Plane> {
     const worker = new Worker(new URL('./data-plane.js', import.meta.url), { workerData: config })
     return new Promise((resolve, reject) => {
       let plane: Plane | undefined
@@ -57,7 +57,7 @@ export class Plane {
             plane?.waiting.delete(message.id)
             break
           case 'events':
-            onEvents(message.events)
+            onEvents(message.events, message.startedAt)
             break
           case 'stopped':
             stopped = true

@@ -1,12 +1,16 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { OperatorError } from '../base/errors.js'
+import type { Config } from '../config/schema.js'
 import { parseIpJson, type RunIp, runIp } from './ip-command.js'
 import { type KernelRoute, planRoutes, type RouteInput, readKernelRoutes, type Step } from './route-plan.js'
 
-/** Where it is written down which routes on other devices are ours, for a start after a kill. */
-export function routeStateFile(name: string): string {
-  return `/run/plait/${name}.routes`
+/**
+ * Where it is written down which routes on other devices are ours, for a start after a kill: beside the control socket,
+ * `/run/plait/NAME.routes` by default. One tunnel has one socket, also where namespaces share /run and names.
+ */
+export function routeStateFile(config: Pick<Config, 'control'>): string {
+  return `${config.control.replace(/\.sock$/, '')}.routes`
 }
 
 /** Addresses and routes of a running tunnel. */
@@ -33,7 +37,7 @@ export async function applyRoutes(
   options: { stateFile?: string; run?: RunIp } = {},
 ): Promise<Routes> {
   const run = options.run ?? runIp
-  const stateFile = options.stateFile ?? routeStateFile(given.config.interface.name)
+  const stateFile = options.stateFile ?? routeStateFile(given.config)
   const plan = planRoutes({ ...given, kernelRoutes: await kernelRoutes(run) })
   let pins = plan.pins
   let closed = false
@@ -90,14 +94,14 @@ export async function applyRoutes(
 }
 
 /**
- * Removes the routes that a killed plait of this name left behind. To be called before the TUN device is opened.
+ * Removes the routes that a killed plait of this configuration left behind. To be called before the TUN device is opened.
  * Returns how many there may have been. Never throws.
  */
 export async function removeLeftRoutes(
-  name: string,
+  config: Pick<Config, 'control'>,
   options: { stateFile?: string; run?: RunIp } = {},
 ): Promise<number> {
-  const stateFile = options.stateFile ?? routeStateFile(name)
+  const stateFile = options.stateFile ?? routeStateFile(config)
   let lines: string[]
   try {
     lines = readFileSync(stateFile, 'utf8').split('\n')

@@ -1,12 +1,8 @@
-/**
- * Something the operator can mend: the message is one sentence with place, cause and remedy.
- * `exitCode` 2: what was asked is wrong (arguments, a scenario file); 1: it could not be done here.
- */
+/** The lab could not do what was asked: one sentence with place and cause. What the operator wrote wrong is an OperatorError. */
 export class LabError extends Error {
-  constructor(
-    message: string,
-    readonly exitCode: 1 | 2 = 1,
-  ) {
+  readonly exitStatus = 1
+
+  constructor(message: string) {
     super(message)
     this.name = 'LabError'
   }

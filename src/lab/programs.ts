@@ -1,7 +1,7 @@
 import { accessSync, closeSync, constants, existsSync, openSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { LabError } from './lab-error.js'
+import { OperatorError } from '../base/errors.js'
 
 /** Root of the package; this file runs from src/lab (tests) and from dist/src/lab. */
 export const packageRoot = ((): string => {
@@ -29,37 +29,45 @@ export function findProgram(name: string): string | undefined {
   return undefined
 }
 
-/** Whether this machine can run the lab; throws a LabError that says what is missing and how to get it. */
+/**
+ * Whether this machine can run the lab.
+ *
+ * @throws OperatorError that says what is missing and how to get it
+ */
 export function requireLab(programs: readonly string[]): void {
   if (process.getuid?.() !== 0) {
-    throw new LabError('the lab makes network namespaces and needs root: run it with sudo')
+    throw new OperatorError('privileges', 'the lab makes network namespaces, which takes root', {
+      remedy: 'run it with sudo',
+    })
   }
   try {
     closeSync(openSync('/dev/net/tun', 'r+'))
   } catch (error) {
-    throw new LabError(
-      `/dev/net/tun cannot be opened (${(error as NodeJS.ErrnoException).code}): load the module with "modprobe tun", ` +
-        'or give the container the device with --device /dev/net/tun',
-    )
+    const reason = (error as NodeJS.ErrnoException).code
+    throw new OperatorError('tunMissing', `/dev/net/tun cannot be opened (${reason})`, {
+      remedy: 'modprobe tun; in a container: --device /dev/net/tun',
+    })
   }
   for (const program of programs) {
-    if (findProgram(program) === undefined) {
-      throw new LabError(
-        `${program} is not installed: apt-get install ${PACKAGES[program] ?? program} (or your distribution's package)`,
-      )
-    }
+    if (findProgram(program) !== undefined) continue
+    throw new OperatorError('toolMissing', `${program} is not installed`, {
+      remedy: `apt-get install ${PACKAGES[program] ?? program}`,
+    })
   }
   for (const program of [wanProgram, probeProgram]) {
     try {
       accessSync(program, constants.X_OK)
     } catch {
-      throw new LabError(`${program} has not been built: run "npm run build:native" in ${packageRoot}`)
+      throw new OperatorError('toolMissing', `${program} has not been built`, {
+        remedy: `run "npm run build:native" in ${packageRoot}`,
+      })
     }
   }
 }
 
 export function requireDaemon(): void {
-  if (!existsSync(mainProgram)) {
-    throw new LabError(`${mainProgram} has not been built: run "npm run build" in ${packageRoot}`)
-  }
+  if (existsSync(mainProgram)) return
+  throw new OperatorError('toolMissing', `${mainProgram} has not been built`, {
+    remedy: `run "npm run build" in ${packageRoot}`,
+  })
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
+import { OperatorError } from '../base/errors.js'
 import { Prng } from '../base/prng.js'
-import { LabError } from './lab-error.js'
 import type { Window } from './units.js'
 
 /** A rate that changes at given times; after `periodUs` it begins again. */
@@ -37,13 +37,22 @@ export function lteTrace(model: LteModel, seed: number): RateTrace {
   return { points, periodUs: LTE_PERIOD_US }
 }
 
-/** Lines of "milliseconds bit/s", rising, the first at 0; the last line's time ends the period. */
+/**
+ * Lines of "milliseconds bit/s", rising, the first at 0; the last line's time ends the period.
+ *
+ * @throws OperatorError with line and column
+ */
 export function readTraceFile(path: string): RateTrace {
+  const fault = (text: string, line: number): OperatorError =>
+    new OperatorError('configBadValue', text, {
+      place: { file: path, line, column: 1 },
+      remedy: 'a line for 20 Mbit/s from half a second on: 500 20000000',
+    })
   let text: string
   try {
     text = readFileSync(path, 'utf8')
   } catch (error) {
-    throw new LabError(`${path}: cannot read the rate trace: ${(error as Error).message}`, 2)
+    throw fault(`the rate trace cannot be read (${(error as NodeJS.ErrnoException).code})`, 1)
   }
   const points: { afterUs: number; rateBitsPerSec: number }[] = []
   for (const [index, raw] of text.split('\n').entries()) {
@@ -53,14 +62,11 @@ export function readTraceFile(path: string): RateTrace {
     const afterUs = match ? Number(match[1]) * 1000 : Number.NaN
     const risen = points.length === 0 ? afterUs === 0 : afterUs > points.at(-1)!.afterUs
     if (!match || !risen) {
-      throw new LabError(
-        `${path}:${index + 1}:1: expected "milliseconds bit/s" with times that rise from 0, got "${line}"`,
-        2,
-      )
+      throw fault(`"${line}", expected "milliseconds bit/s" with times that rise from 0`, index + 1)
     }
     points.push({ afterUs, rateBitsPerSec: Number(match[2]) })
   }
-  if (points.length < 2) throw new LabError(`${path}:1:1: a rate trace needs at least two lines`, 2)
+  if (points.length < 2) throw fault('a rate trace needs at least two lines', 1)
   const last = points.pop()!
   return { points, periodUs: last.afterUs }
 }

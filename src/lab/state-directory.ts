@@ -50,8 +50,13 @@ export class LabState {
     } catch (error) {
       throw new LabError(`${folder}: cannot keep the lab's state there: ${(error as Error).message}`)
     }
-    return new LabState(suffix, folder)
+    const state = new LabState(suffix, folder)
+    process.once('exit', state.atExit)
+    return state
   }
+
+  /** Whatever way this process ends that lets it still say so, nothing stays behind. */
+  private readonly atExit = (): void => removeRun(this.suffix)
 
   namespace(name: string): string {
     return `${NAMESPACE_PREFIX}${this.suffix}-${name}`
@@ -64,6 +69,7 @@ export class LabState {
   /** Ends every process in the run's namespaces, removes them and the folder. May be called again. */
   remove(): void {
     removeRun(this.suffix)
+    process.removeListener('exit', this.atExit)
   }
 }
 

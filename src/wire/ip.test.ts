@@ -273,6 +273,21 @@ describe('markCe', () => {
   })
 
   it.each([
+    [0x0000, Ecn.Ect0],
+    [0x0001, Ecn.Ect1],
+  ])('carries over twice from checksum %i', (wanted, ecn) => {
+    const header = ipv4({ payload: [], tos: ecn })
+    const data = new DataView(header.buffer)
+    data.setUint16(10, 0)
+    while (checksum(header) !== wanted) data.setUint16(4, data.getUint16(4) + 1)
+    data.setUint16(10, wanted)
+    put(header)
+    expect(markCe(pool, SLOT)).toBe(true)
+    const at = pool.packetAt(SLOT)
+    expect(checksum(pool.slab.subarray(at, at + 20))).toBe(0)
+  })
+
+  it.each([
     [Ecn.NotEct, false],
     [Ecn.Ect0, true],
     [Ecn.Ect1, true],

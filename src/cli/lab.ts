@@ -1,0 +1,210 @@
+import { writeFileSync } from 'node:fs'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { ExitStatus, OperatorError } from '../base/errors.js'
+import { formatAccuracy, measureAccuracy } from '../lab/accuracy.js'
+import { LabError } from '../lab/lab-error.js'
+import { LiveView } from '../lab/live-view.js'
+import type { Sample } from '../lab/phase.js'
+import { requireLab } from '../lab/programs.js'
+import { reportHtml } from '../lab/report.js'
+import { columns, formatResult, resultJson } from '../lab/result-text.js'
+import { type Comparison, type RunHooks, runScenario } from '../lab/runner.js'
+import type { TcpTraffic } from '../lab/scenario.js'
+import { labShell } from '../lab/shell.js'
+import { findScenario, knownFailing, shippedNames } from '../lab/shipped.js'
+import { sweepDeadRuns } from '../lab/state-directory.js'
+import type { EndName } from '../lab/topology.js'
+import type { Terminal } from './terminal.js'
+
+export interface LabRunFlags {
+  readonly json?: boolean
+  readonly seed: number
+  readonly repeat: number
+  readonly report?: string
+  readonly quick?: boolean
+  readonly compare?: Comparison[]
+  readonly congestion?: TcpTraffic['congestion']
+  readonly scheduler?: string
+  readonly live?: boolean
+}
+
+type MakeCommand = (parent: Command, usage: string, description: string) => Command
+
+/** Adds `plait lab` and its verbs. */
+export function addLab(
+  program: Command,
+  command: MakeCommand,
+  terminal: Terminal,
+  result: (status: number) => void,
+): void {
+  const lab = command(
+    program,
+    'lab',
+    'try plait on emulated links: needs root, changes nothing outside itself',
+  )
+  addRunOptions(command(lab, 'run', 'play a scenario and hold it against what it expects'))
+    .option('--live', 'show it live in the terminal, as plait demo does')
+    .action(async (given: string, flags: LabRunFlags) => result(await labRun(given, flags, terminal)))
+  command(lab, 'list', 'show the scenarios that come with plait').action(() => labList(terminal))
+  command(lab, 'shell', 'bring up links and tunnel of a scenario and give a shell at one end')
+    .argument('<scenario>', 'file, or name of one that comes with plait')
+    .addOption(new Option('--end <end>', 'at which end').choices(['a', 'b', 'c']).default('a'))
+    .option('--seed <n>', 'seed of everything random', wholeNumber, 1)
+    .action(async (given: string, flags: { end: EndName; seed: number }) =>
+      result(
+        await guarded(terminal, () =>
+          labShell(findScenario(given), flags.seed, flags.end, (text) => terminal.err(text)),
+        ),
+      ),
+    )
+  command(lab, 'accuracy', 'measure how exact the link emulator is on this machine')
+    .option('--seconds <n>', 'per measurement; there are four at each rate', wholeNumber, 5)
+    .option('--json', 'print the figures as one JSON object')
+    .action(async (flags: { seconds: number; json?: boolean }) =>
+      result(await guarded(terminal, () => labAccuracy(flags, terminal))),
+    )
+}
+
+/** Options that `plait lab run` and `plait demo` share. */
+export function addRunOptions(command: Command, optional = false): Command {
+  return command
+    .argument(optional ? '[scenario]' : '<scenario>', 'file, or name of one that comes with plait')
+    .option('--json', 'print the result as one JSON object')
+    .option('--seed <n>', 'seed of everything random', wholeNumber, 1)
+    .option('--repeat <n>', 'play it so often, with rising seeds, and take the median', wholeNumber, 1)
+    .option('--report <file>', 'write a page with plots (HTML)')
+    .option('--quick', 'shorten all times to 40 %')
+    .option('--compare <what>', 'mptcp, singles: the same TCP traffic without plait', comparisons)
+    .addOption(new Option('--congestion <name>', 'for all TCP traffic').choices(['cubic', 'bbr', 'reno']))
+    .option('--scheduler <name>', 'scheduler of both ends')
+}
+
+/** `plait lab run SCENARIO` */
+export async function labRun(given: string, flags: LabRunFlags, terminal: Terminal): Promise<number> {
+  return guarded(terminal, async (signal) => {
+    const scenario = findScenario(given)
+    const failing = knownFailing()[scenario.name]
+    if (flags.report !== undefined) writeReport(flags.report, '')
+    const live = flags.live === true && flags.json !== true && terminal.isInteractive
+    const view = live ? new LiveView(scenario, (text) => terminal.out(text)) : undefined
+    const hooks = view ? liveHooks(view, signal, terminal) : progressHooks(signal, terminal)
+    const outcome = await runScenario(
+      scenario,
+      {
+        seed: flags.seed,
+        repeat: Math.max(1, flags.repeat),
+        quick: flags.quick === true,
+        compare: flags.compare ?? [],
+        congestion: flags.congestion,
+        scheduler: flags.scheduler,
+      },
+      hooks,
+    )
+    if (flags.report !== undefined) writeReport(flags.report, reportHtml(outcome, failing))
+    if (flags.json === true) terminal.out(`${JSON.stringify(resultJson(outcome, failing))}\n`)
+    else terminal.out(`\n${formatResult(outcome, failing)}`)
+    return outcome.ok ? ExitStatus.Good : ExitStatus.Failed
+  })
+}
+
+function writeReport(file: string, text: string): void {
+  try {
+    writeFileSync(file, text)
+  } catch (error) {
+    throw new OperatorError('usage', `${file} cannot be written (${(error as NodeJS.ErrnoException).code})`, {
+      remedy: 'give another file to --report',
+    })
+  }
+}
+
+function labList(terminal: Terminal): void {
+  const failing = knownFailing()
+  const rows = shippedNames().map((name) => {
+    const { about } = findScenario(name)
+    return [name, about, failing[name] === undefined ? '' : `known to fail: ${failing[name]}`]
+  })
+  terminal.out(`${columns(rows)}\n`)
+}
+
+const ACCURACY_RATES_MBIT = [1, 10, 100, 300]
+
+async function labAccuracy(flags: { seconds: number; json?: boolean }, terminal: Terminal): Promise<number> {
+  requireLab(['ip'])
+  sweepDeadRuns()
+  const rows = await measureAccuracy(ACCURACY_RATES_MBIT, flags.seconds, (row) => {
+    terminal.err(`${row.rateMbit} Mbit/s measured\n`)
+  })
+  terminal.out(flags.json === true ? `${JSON.stringify({ rows })}\n` : `${formatAccuracy(rows)}\n`)
+  return ExitStatus.Good
+}
+
+/** A line a second where somebody looks, one every ten seconds where a file does. */
+function progressHooks(signal: AbortSignal, terminal: Terminal): RunHooks {
+  const everyUs = process.stderr.isTTY === true ? 1e6 : 10e6
+  let title = ''
+  let said = 0
+  return {
+    signal,
+    onPhase: (text, scenario) => {
+      title = `${scenario.name}, ${text}`
+      said = 0
+    },
+    onStage: (text) => terminal.err(`${title === '' ? '' : `${title}: `}${text}\n`),
+    onSample: (sample: Sample, { endUs }) => {
+      if (sample.timeUs < said) return
+      said = sample.timeUs + everyUs
+      terminal.err(`${title}: ${Math.round(sample.timeUs / 1e6)} of ${Math.round(endUs / 1e6)} s\n`)
+    },
+  }
+}
+
+function liveHooks(view: LiveView, signal: AbortSignal, terminal: Terminal): RunHooks {
+  return {
+    signal,
+    onPhase: (text, scenario) => {
+      view.end()
+      view.title = `${scenario.name}, ${text}`
+      terminal.out(`${scenario.about}\n`)
+    },
+    onSample: (sample, { events, endUs }) => view.show(sample, events, endUs),
+  }
+}
+
+/** Runs a lab verb; the first signal ends it in an orderly way, a second one at once. */
+async function guarded(terminal: Terminal, work: (signal: AbortSignal) => Promise<number>): Promise<number> {
+  const abort = new AbortController()
+  let status = 0
+  const onSignal = (name: NodeJS.Signals): void => {
+    const number = name === 'SIGINT' ? 2 : name === 'SIGHUP' ? 1 : 15
+    if (status !== 0) process.exit(128 + number)
+    status = 128 + number
+    terminal.err('taking the lab down\n')
+    abort.abort()
+  }
+  const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP']
+  for (const name of signals) process.on(name, onSignal)
+  try {
+    return await work(abort.signal)
+  } catch (error) {
+    if (status !== 0) return status
+    if (!(error instanceof LabError)) throw error
+    terminal.err(`plait: ${error.message}\n`)
+    return error.exitStatus
+  } finally {
+    for (const name of signals) process.removeListener(name, onSignal)
+  }
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('expected a whole number')
+  return Number(text)
+}
+
+function comparisons(text: string): Comparison[] {
+  const words = text.split(',')
+  for (const word of words) {
+    if (word !== 'mptcp' && word !== 'singles')
+      throw new InvalidArgumentError('expected mptcp, singles or both')
+  }
+  return words as Comparison[]
+}
