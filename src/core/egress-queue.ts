@@ -58,6 +58,14 @@ export class EgressSlots {
     this.bytes = new Uint16Array(slotCount)
     this.kind = new Uint16Array(slotCount)
   }
+
+  bucketOf(slot: number): number {
+    return this.kind[slot]! & BUCKET_BITS_MASK
+  }
+
+  classOf(slot: number): number {
+    return (this.kind[slot]! >>> BUCKET_BITS) & 3
+  }
 }
 
 /**

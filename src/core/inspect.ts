@@ -68,6 +68,16 @@ function inspectPath(path: Path, peer: Peer, now: Instant): PathSnapshot {
     packetsOut: path.packetsOut,
     packetsIn: path.packetsIn,
     weight: path.weight,
+    rate: {
+      bytesPerSec: path.rate.rateBytesPerSec,
+      gain: path.rate.gain,
+      queueMs: path.rate.queueUs / 1000,
+      targetMs: path.rate.targetUs / 1000,
+      inFlightBytes: path.inFlightBytes,
+      inFlightBytesMax: path.rate.inFlightBytesMax,
+      limiter: path.rate.limiter,
+      rebases: path.rate.rebases,
+    },
     share: total > 0 ? path.rateOutBytesPerSec / total : 0,
   }
 }

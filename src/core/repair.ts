@@ -91,7 +91,7 @@ export function reinject(device: Device, path: Path, now: Instant): void {
 function sendAgain(device: Device, path: Path, slot: number, now: Instant): void {
   const { peer } = path
   const { egressSlots, retention, pool } = device
-  const packetClass = egressSlots.packetClass[slot]!
+  const packetClass = egressSlots.classOf(slot)
   const realTimeUsMax = Math.max(REAL_TIME_AGE_US, 1.5 * path.health.rtt.smoothedUs)
   const tooOld = packetClass === PacketClass.RealTime && retention.ageUs(slot, now) > realTimeUsMax
   // An ACK that was lost is made up for by the next.
@@ -108,7 +108,7 @@ function sendAgain(device: Device, path: Path, slot: number, now: Instant): void
     requeue(device, path, slot, now)
     return
   }
-  transmit(device, peer, slot, egressSlots.bucket[slot]!, true, count, now)
+  transmit(device, peer, slot, egressSlots.bucketOf(slot), true, count, now)
   peer.repairs++
 }
 
@@ -119,9 +119,9 @@ function requeue(device: Device, path: Path, slot: number, now: Instant): void {
     pool.release(slot)
     return
   }
-  const { bucket, packetClass, bytes } = egressSlots
   // Its time in the queue counts anew: it is not the queue that was slow.
-  peer.egress.requeueFront(slot, bucket[slot]!, packetClass[slot]!, bytes[slot]!, now)
+  const { bytes } = egressSlots
+  peer.egress.requeueFront(slot, egressSlots.bucketOf(slot), egressSlots.classOf(slot), bytes[slot]!, now)
   peer.repairs++
 }
 

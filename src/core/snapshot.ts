@@ -83,8 +83,23 @@ export interface PathSnapshot {
   readonly packetsOut: number
   readonly packetsIn: number
   readonly weight: number
+  /** What the path is held to carry, bytes per second with IP and UDP headers; how it is steered, and what limits it. */
+  readonly rate: RateSnapshot
   /** Share of the outgoing bytes that this path carries at present, 0..1. */
   readonly share: number
+}
+
+export interface RateSnapshot {
+  readonly bytesPerSec: number
+  /** Factor on it that steers the queue in the link to its target. */
+  readonly gain: number
+  readonly queueMs: number
+  readonly targetMs: number
+  readonly inFlightBytes: number
+  readonly inFlightBytesMax: number
+  /** See RateLimiter in rate-estimator.ts. */
+  readonly limiter: string
+  readonly rebases: number
 }
 
 export type PathState = 'probing' | 'up' | 'lossy' | 'late' | 'suspect' | 'down'
