@@ -27,6 +27,7 @@ import type { PlaneConfig, PlaneFigures } from './plane-messages.js'
 
 const READABLE = 1
 const WRITABLE = 2
+const ERROR = 4
 /** Eight GRO messages of up to 64 KiB. */
 const RECEIVE_SLAB_BYTES = 8 * 65_536
 const RECEIVE_ROWS = 1024
@@ -134,8 +135,18 @@ export class Loop {
   }
 
   private socketReady(id: number, events: number): void {
+    if ((events & ERROR) !== 0) this.dropErrors(id)
     if ((events & WRITABLE) !== 0) this.unblock(id)
     this.wake(false)
+  }
+
+  /**
+   * What the kernel queued about datagrams sent earlier, ICMP messages mostly, has to be taken: until then the socket
+   * is ready without end. None of it is believed, as anybody can send ICMP; health is judged by authenticated answers.
+   */
+  private dropErrors(id: number): void {
+    const { socket } = this.links[id]!
+    while (socket.takeError() !== undefined) {}
   }
 
   private wake(tunReadable: boolean): void {
