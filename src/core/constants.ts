@@ -44,8 +44,6 @@ export const FEEDBACK_US = 5 * MILLISECOND
 export const FEEDBACK_SHARE = 0.02
 /** ... except that nothing received waits longer than this to be reported. */
 export const FEEDBACK_US_MAX = 50 * MILLISECOND
-/** A gap is reported after this time: copies of the same burst share one frame. */
-export const FEEDBACK_GAP_US = 500
 
 /** Heartbeat on a path without traffic of its own, while its peer is active. */
 export const HEARTBEAT_ACTIVE_US = 100 * MILLISECOND

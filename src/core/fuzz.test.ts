@@ -19,9 +19,21 @@ import { MILLISECOND, SECOND } from '../base/time.js'
 import { loadPrimitives } from '../io/primitives.js'
 import { mac1Key, mac1Offset } from '../noise/mac.js'
 import type { Primitives } from '../noise/primitives.js'
-import { CookieReply, HEADER_BYTES, Initiation, MessageType, Response } from '../wire/message.js'
+import {
+  CookieReply,
+  HEADER_BYTES,
+  headerWord,
+  INNER_HEADER_BYTES,
+  Initiation,
+  MessageType,
+  PATH_IDS,
+  Response,
+  receiverIndexOf,
+  TAG_BYTES,
+} from '../wire/message.js'
 import { Device, type DeviceConfig } from './device.js'
 import type { DropReason } from './drop-reasons.js'
+import { SEAL_OVERHEAD_BYTES, SEAL_WORDS } from './packet-cipher.js'
 
 const MUTANTS = 100_000
 const QUIET_AT = 3 * SECOND
@@ -469,4 +481,84 @@ describe('what passes the mac gate goes no further either', () => {
     }
     expect(world.faults()).toEqual([])
   })
+})
+
+test('nonsense sealed with the right keys, as by a faulty peer: no exception, no leak, nothing false delivered', () => {
+  const broken = new Victim(victim.primitives)
+  const { random, world } = broken
+  const sender = world.client.end.device
+  const { end } = world.server
+  const { device } = end
+  const session = sender.peers[0]!.current!
+  const channels = session.channels.filter((channel) => channel !== undefined)
+  const originals = broken.captured.filter(({ to }) => to === end)
+  const row = new Uint32Array(SEAL_WORDS)
+  const batch = new DatagramBatch(2048, 1, 1)
+  const delivered = new PacketBatch(64)
+  const out = new DatagramBatch(512 * 2048, 512, 64)
+  let now = broken.now(end)
+  let accepted = 0
+  for (let i = 0; i < 60_000; i++) {
+    const { bytes, source, link } = originals[random.below(originals.length)]!
+    const other = originals[random.below(originals.length)]!.bytes
+    const sealedHeader = bytes.length - HEADER_BYTES - TAG_BYTES
+    if (sealedHeader < 0 || other.length < HEADER_BYTES + TAG_BYTES) continue
+    const plain = mutateOnce(
+      random,
+      bytes.subarray(HEADER_BYTES, bytes.length - TAG_BYTES),
+      other.subarray(HEADER_BYTES, other.length - TAG_BYTES),
+    )
+    if (plain.length < INNER_HEADER_BYTES) continue
+    const channel = channels[random.below(channels.length)]!
+    // Any path id, also those that are not ours to open.
+    const id = random.next() < 0.05 ? random.below(PATH_IDS) : channel.id
+    const counter = id === channel.id ? channel.nextCounter(now, false) : i
+    const type = random.next() < 0.7 ? MessageType.Control : MessageType.Data
+    row.set([
+      0,
+      plain.length,
+      0,
+      headerWord(type, receiverIndexOf(session.remoteIndex, id)),
+      counter,
+      id,
+      counter,
+      0,
+    ])
+    batch.clear()
+    session.sendKey.seal(batch.slab, plain, row, 0, 1)
+    batch.rows[ROW_LENGTH] = plain.length + SEAL_OVERHEAD_BYTES
+    batch.rows[ROW_OFFSET] = 0
+    batch.rows[ROW_ADDRESS] = 0
+    batch.addresses.set(source)
+    batch.count = 1
+    batch.addressCount = 1
+    now += 50
+    device.handleDatagrams(link, batch, now)
+    if (device.nextTimeout() <= now) device.handleTimeout(now)
+    for (let each = 0; each < device.links.length; each++) {
+      out.clear()
+      device.pollTransmit(each, out, now)
+    }
+    delivered.count = 0
+    device.pollDeliver(delivered)
+    for (let n = 0; n < delivered.count; n++) device.pool.release(delivered.slots[n]!)
+    accepted += delivered.count
+    while (device.pollEvent() !== undefined);
+  }
+  // Mutated payloads of real packets are delivered: they were sealed by the peer, and a tunnel does not look inside.
+  expect(accepted).toBeGreaterThan(0)
+  expect(device.drops.snapshot().malformedControl).toBeGreaterThan(0)
+  expect(device.drops.snapshot().malformedInner).toBeGreaterThan(0)
+  for (let i = 0; i < 400; i++) {
+    now += 10 * MILLISECOND
+    device.handleTimeout(now)
+    delivered.count = 0
+    device.pollDeliver(delivered)
+    for (let n = 0; n < delivered.count; n++) device.pool.release(delivered.slots[n]!)
+    for (let each = 0; each < device.links.length; each++) {
+      out.clear()
+      device.pollTransmit(each, out, now)
+    }
+  }
+  expect(device.pool.freeCount).toBe(device.pool.slotCount)
 })

@@ -10,7 +10,7 @@
  */
 import { DatagramBatch } from '../base/datagram-batch.js'
 import { PacketBatch, PacketPool } from '../base/packet-pool.js'
-import type { Instant } from '../base/time.js'
+import { type Instant, NEVER } from '../base/time.js'
 import { BATCH_PACKETS } from '../core/constants.js'
 import { Device } from '../core/device.js'
 import { Drop } from '../core/drop-reasons.js'
@@ -27,6 +27,7 @@ import type { PlaneConfig, PlaneFigures } from './plane-messages.js'
 
 const READABLE = 1
 const WRITABLE = 2
+const ERROR = 4
 /** Eight GRO messages of up to 64 KiB. */
 const RECEIVE_SLAB_BYTES = 8 * 65_536
 const RECEIVE_ROWS = 1024
@@ -36,6 +37,8 @@ const TRANSMIT_SLAB_BYTES = 2 * BATCH_PACKETS * 2048
 const TUN_BATCH = 256
 /** A burst of 50 ms at 600 Mbit/s, as far as net.core.rmem_max or our privileges let it. */
 const SOCKET_BUFFER_BYTES = 4 << 20
+/** A device whose queue is full refuses without saying when it has room: such a link is tried again this soon. */
+const FULL_RETRY_US = 500
 /** Rounds of reading in one wake-up: the rest is still there at the next, after timers and the other side had a turn. */
 const ROUNDS_MAX = 4
 
@@ -44,6 +47,8 @@ interface LinkIo {
   poll: PollHandle
   transmit: DatagramBatch
   blocked: boolean
+  /** When a blocked link is to be tried without being told that it is writable. */
+  retryAt: Instant
 }
 
 export class Loop {
@@ -91,7 +96,7 @@ export class Loop {
         })
         const poll = native.pollStart(socket.fd, READABLE, (events) => this.socketReady(id, events))
         const transmit = new DatagramBatch(TRANSMIT_SLAB_BYTES, BATCH_PACKETS * 4, 64)
-        this.links.push({ socket, poll, transmit, blocked: false })
+        this.links.push({ socket, poll, transmit, blocked: false, retryAt: NEVER })
       })
     } catch (error) {
       this.closeLinks()
@@ -134,8 +139,18 @@ export class Loop {
   }
 
   private socketReady(id: number, events: number): void {
-    if ((events & WRITABLE) !== 0) this.unblock(id)
+    if ((events & ERROR) !== 0) this.dropErrors(id)
+    if ((events & WRITABLE) !== 0) this.unblock(id, monotonicNow())
     this.wake(false)
+  }
+
+  /**
+   * What the kernel queued about datagrams sent earlier, ICMP messages mostly, has to be taken: until then the socket
+   * is ready without end. None of it is believed, as anybody can send ICMP; health is judged by authenticated answers.
+   */
+  private dropErrors(id: number): void {
+    const { socket } = this.links[id]!
+    while (socket.takeError() !== undefined) {}
   }
 
   private wake(tunReadable: boolean): void {
@@ -144,7 +159,10 @@ export class Loop {
     this.drainSockets(now)
     this.device.handleTimeout(now)
     if (tunReadable || this.tunPaused) this.readTun(now)
-    for (let id = 0; id < this.links.length; id++) this.transmit(id, now)
+    for (let id = 0; id < this.links.length; id++) {
+      if (this.links[id]!.retryAt <= now) this.unblock(id, now)
+      this.transmit(id, now)
+    }
     this.writeTun()
     this.device.handleWakeUpEnd(monotonicNow() - now, now)
     this.forwardEvents()
@@ -194,13 +212,23 @@ export class Loop {
     }
   }
 
-  /** The socket has room again: first what it did not take, then whatever waits for the link. */
-  private unblock(id: number): void {
+  /** The socket may have room again: first what it did not take, then whatever waits for the link. */
+  private unblock(id: number, now: Instant): void {
     const link = this.links[id]!
-    if (!link.blocked || !link.socket.send(link.transmit)) return
-    link.blocked = false
-    native.pollChange(link.poll, READABLE)
-    this.device.handleLinkBlocked(id, false, monotonicNow())
+    if (!link.blocked) return
+    const { sent } = link.transmit
+    link.retryAt = NEVER
+    if (link.socket.send(link.transmit)) {
+      link.blocked = false
+      native.pollChange(link.poll, READABLE)
+      this.device.handleLinkBlocked(id, false, now)
+    } else if (link.transmit.sent > sent) {
+      native.pollChange(link.poll, READABLE | WRITABLE)
+    } else {
+      // Writable, and yet nothing was taken: it is the queue of the device that is full, not the socket's buffer.
+      native.pollChange(link.poll, READABLE)
+      link.retryAt = now + FULL_RETRY_US
+    }
   }
 
   private writeTun(): void {
@@ -223,7 +251,9 @@ export class Loop {
   }
 
   private arm(now: Instant): void {
-    this.timer.armAt(Math.max(this.device.nextTimeout(), now + 1), now)
+    let next = this.device.nextTimeout()
+    for (const { retryAt } of this.links) next = Math.min(next, retryAt)
+    this.timer.armAt(Math.max(next, now + 1), now)
   }
 
   private offloadNotes(): string[] {
