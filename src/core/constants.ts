@@ -45,6 +45,9 @@ export const FEEDBACK_SHARE = 0.02
 /** ... except that nothing received waits longer than this to be reported. */
 export const FEEDBACK_US_MAX = 50 * MILLISECOND
 
+/** A gap is reported after this time: what the same burst lost shares one frame. */
+export const FEEDBACK_GAP_US = 500
+
 /** Heartbeat on a path without traffic of its own, while its peer is active. */
 export const HEARTBEAT_ACTIVE_US = 100 * MILLISECOND
 /** A peer is active for this long after its last data packet. */

@@ -279,7 +279,8 @@ export class RateEstimator {
   /** While the queue stands: is what arrives all that the link can do? */
   private linkIsLimit(received: number, sent: number, limited: boolean): boolean {
     if (received > this.rateBytesPerSec) return true
-    if (limited) return received < 0.97 * sent || this.gain >= 0.97
+    // What is sent below the rate and arrives as fast as it was sent proves nothing: the rate would chase itself down.
+    if (limited) return received < 0.97 * sent || this.gain >= 1
     return received < 0.95 * sent && this.queueUs > 2 * this.targetUs
   }
 
@@ -323,22 +324,28 @@ export class RateEstimator {
     return Math.min(gain, 0.5)
   }
 
-  /** We send well below the rate for long and the queue does not shrink: it is not ours, or the route is longer. */
+  /**
+   * We send below the rate for long and the queue does not shrink, though it would if it were ours: it is somebody
+   * else's, or the route is longer now. The further below, the sooner it is told.
+   */
   private noticeForeignQueue(gain: number, control: DurationUs, now: Instant): void {
-    if (gain >= 0.85 || this.startup || this.drainSince !== Number.NEGATIVE_INFINITY) {
+    if (gain >= 0.99 || this.startup || this.drainSince !== Number.NEGATIVE_INFINITY) {
       this.foreignSince = Number.NEGATIVE_INFINITY
-    } else if (this.foreignSince === Number.NEGATIVE_INFINITY) {
+      return
+    }
+    if (this.foreignSince === Number.NEGATIVE_INFINITY) {
       this.foreignSince = now
       this.foreignQueueUs = this.queueUs
-    } else if (now - this.foreignSince > Math.max(250 * MILLISECOND, 5 * control)) {
-      if (this.queueUs > 0.8 * this.foreignQueueUs) {
-        const base = this.baseUs + this.queueUs - this.targetUs / 2
-        this.base0 = base
-        this.base1 = base
-        this.queueUs = this.targetUs / 2
-        this.rebases++
-      }
-      this.foreignSince = Number.NEGATIVE_INFINITY
+      return
     }
+    const patience = gain < 0.85 ? 250 * MILLISECOND : SECOND
+    if (now - this.foreignSince <= Math.max(patience, 5 * control)) return
+    this.foreignSince = Number.NEGATIVE_INFINITY
+    if (this.queueUs <= 0.8 * this.foreignQueueUs) return
+    const base = this.baseUs + this.queueUs - this.targetUs / 2
+    this.base0 = base
+    this.base1 = base
+    this.queueUs = this.targetUs / 2
+    this.rebases++
   }
 }

@@ -1,8 +1,8 @@
 /**
  * The one place where core, io and time meet. A wake-up, whatever caused it, is always the same:
  *
- *     1 read the clock, once
- *     2 drain every socket into the device   (silence is judged only after that)
+ *     1 drain every socket into the device   (silence is judged only after that)
+ *     2 read the clock, once for all that follows
  *     3 let the device do what is due
  *     4 read the TUN into the device, if there is room
  *     5 send, per link; write to the TUN
@@ -155,8 +155,9 @@ export class Loop {
 
   private wake(tunReadable: boolean): void {
     if (this.closed) return
+    const wokeAt = monotonicNow()
+    this.drainSockets()
     const now = monotonicNow()
-    this.drainSockets(now)
     this.device.handleTimeout(now)
     if (tunReadable || this.tunPaused) this.readTun(now)
     for (let id = 0; id < this.links.length; id++) {
@@ -164,17 +165,19 @@ export class Loop {
       this.transmit(id, now)
     }
     this.writeTun()
-    this.device.handleWakeUpEnd(monotonicNow() - now, now)
+    this.device.handleWakeUpEnd(monotonicNow() - wokeAt, now)
     this.forwardEvents()
     this.arm(now)
   }
 
-  private drainSockets(now: Instant): void {
+  private drainSockets(): void {
     for (let id = 0; id < this.links.length; id++) {
       const { socket } = this.links[id]!
       for (let round = 0; round < ROUNDS_MAX; round++) {
         if (socket.receive(this.received) === 0) break
-        this.device.handleDatagrams(id, this.received, now)
+        // Ages count from the call that read them. An older clock reading would make the delay of whatever comes
+        // after a long round look too short, and with it the queue of the link too long for ever.
+        this.device.handleDatagrams(id, this.received, monotonicNow())
       }
     }
   }
