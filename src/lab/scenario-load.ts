@@ -21,75 +21,27 @@ import {
   VOIP,
 } from './scenario.js'
 import { ScenarioReader, type ValueReader } from './scenario-reader.js'
-import type { EndName } from './topology.js'
 import {
-  EXPECTED,
-  parseDuration,
-  parsePercent,
-  parseQueue,
-  parseRate,
-  parseSize,
-  parseWindow,
-  type Window,
-} from './units.js'
+  duration,
+  flag,
+  nameOf,
+  namesOf,
+  number,
+  oneOf,
+  percent,
+  queue,
+  rate,
+  size,
+  text,
+  whole,
+  windowReader,
+  word,
+} from './scenario-values.js'
+import type { EndName } from './topology.js'
+import { EXPECTED, parsePercent, parseRate } from './units.js'
 
 const SCENARIO_BYTES_MAX = 1 << 20
 const LINKS_MAX = 8
-
-// ---- kinds of values
-
-const rate: ValueReader<number> = {
-  expected: `${EXPECTED.rate}, or unlimited`,
-  read: (raw) => (raw === 'unlimited' ? Number.POSITIVE_INFINITY : parseRate(raw)),
-}
-const duration: ValueReader<number> = { expected: EXPECTED.duration, read: parseDuration }
-const percent: ValueReader<number> = { expected: EXPECTED.percent, read: parsePercent }
-const size: ValueReader<number> = { expected: EXPECTED.size, read: parseSize }
-const queue = { expected: EXPECTED.queue, read: parseQueue }
-const windowReader: ValueReader<Window> = { expected: EXPECTED.window, read: parseWindow }
-const flag: ValueReader<boolean> = {
-  expected: 'true or false',
-  read: (raw) => (typeof raw === 'boolean' ? raw : undefined),
-}
-const text: ValueReader<string> = {
-  expected: 'a text',
-  read: (raw) => (typeof raw === 'string' && raw.trim() !== '' ? raw.trim() : undefined),
-}
-const word = (lengthMax: number): ValueReader<string> => ({
-  expected: `a word of 1 to ${lengthMax} small letters, digits and dashes`,
-  read: (raw) =>
-    typeof raw === 'string' && raw.length <= lengthMax && /^[a-z0-9][a-z0-9-]*$/.test(raw) ? raw : undefined,
-})
-const whole = (from: number, to: number): ValueReader<number> => ({
-  expected: `a whole number from ${from} to ${to}`,
-  read: (raw) =>
-    Number.isInteger(raw) && Number(raw) >= from && Number(raw) <= to ? Number(raw) : undefined,
-})
-const number = (from: number, to: number): ValueReader<number> => ({
-  expected: `a number from ${from} to ${to}`,
-  read: (raw) => (typeof raw === 'number' && raw >= from && raw <= to ? raw : undefined),
-})
-const oneOf = <T extends string | number>(...values: readonly T[]): ValueReader<T> => ({
-  expected: values.length === 1 ? String(values[0]) : `${values.slice(0, -1).join(', ')} or ${values.at(-1)}`,
-  read: (raw) => values.find((value) => value === raw),
-})
-/** Names that must be known, one or a list. */
-const namesOf = (known: readonly string[], what: string): ValueReader<string[]> => ({
-  expected:
-    known.length === 0
-      ? `the name of ${what}, of which there is none`
-      : `the name of ${what}: ${known.join(', ')}`,
-  read: (raw) => {
-    const list = Array.isArray(raw) ? raw : [raw]
-    return list.length > 0 && list.every((name) => known.includes(name as string))
-      ? (list as string[])
-      : undefined
-  },
-})
-const nameOf = (known: readonly string[], what: string): ValueReader<string> => ({
-  expected: namesOf(known, what).expected,
-  read: (raw) => (typeof raw === 'string' && known.includes(raw) ? raw : undefined),
-})
 
 // ---- the file
 
@@ -474,6 +426,8 @@ class Loader {
     const window = r.needed([...path, 'window'], windowReader)
     if (window && of) {
       for (const t of traffic.filter((candidate) => of.includes(candidate.name))) {
+        // Of traffic without a good length nothing more can be said.
+        if (t.forUs === 0) continue
         if (window.fromUs < t.fromUs || window.toUs > t.fromUs + t.forUs) {
           r.fault(
             [...path, 'window'],
