@@ -32,8 +32,9 @@ typedef struct {
   bool offload, udp_offload;
   double read_packets, read_frames, written_packets, written_frames, refused, malformed, too_big;
   int last_errno;
-  int fault_errno; /* for tests: the next writes fail with this */
-  uint32_t fault_times;
+  /* For tests: after so many writes, so many fail with this errno. */
+  int fault_errno;
+  uint32_t fault_after, fault_times;
 
   /* Reading. A frame is expected to look like the last superpacket, so that its segments land in their slots. */
   uint32_t guess_header, guess_segment; /* 0: no guess */
@@ -308,8 +309,9 @@ typedef enum { WRITTEN, REFUSED, FULL } WriteResult;
 static WriteResult write_vectors(Tun *tun, const struct iovec *vectors, size_t count) {
   for (;;) {
     ssize_t n;
-    if (tun->fault_times > 0) {
+    if (tun->fault_times > 0 && tun->fault_after-- == 0) {
       tun->fault_times--;
+      tun->fault_after = 0;
       errno = tun->fault_errno;
       n = -1;
     } else {
@@ -440,12 +442,13 @@ static napi_value tun_stats(napi_env env, napi_callback_info info) {
   return result;
 }
 
-/* For tests: tunFault(tun, errno, times). */
+/* For tests: tunFault(tun, errno, after, times). */
 static napi_value tun_fault(napi_env env, napi_callback_info info) {
-  ARGS(3);
+  ARGS(4);
   uint32_t error;
   Tun *tun = arg_tun(env, argv[0]);
-  if (tun == NULL || !arg_uint32(env, argv[1], "errno", &error) || !arg_uint32(env, argv[2], "times", &tun->fault_times))
+  if (tun == NULL || !arg_uint32(env, argv[1], "errno", &error) ||
+      !arg_uint32(env, argv[2], "after", &tun->fault_after) || !arg_uint32(env, argv[3], "times", &tun->fault_times))
     return NULL;
   tun->fault_errno = (int)error;
   return NULL;

@@ -64,7 +64,7 @@ export function anyMachine(random: Prng): Partial<MachineParameters> {
     wakeUs: random.below(200),
     stallShare: random.next() < 0.3 ? random.next() * 0.05 : 0,
     stallUs: random.next() * 50 * MILLISECOND,
-    poolBytes: 4 << 20,
+    poolBytes: 1 << 20,
   }
 }
 

@@ -9,13 +9,13 @@ import { DatagramFlow } from './traffic.js'
 import { World } from './world.js'
 
 /** Faults end here, */
-const HEALED_AT = 4 * SECOND
+const HEALED_AT = 3 * SECOND
 /** ... traffic must flow again before this, */
 const FLOWING_AT = HEALED_AT + 5 * SECOND
 /** ... not a packet may be lost from then on to this, when traffic ends, */
 const QUIET_AT = FLOWING_AT + 1 * SECOND
 /** ... and here everything is at rest. */
-const REST_AT = QUIET_AT + 3 * SECOND
+const REST_AT = QUIET_AT + 2 * SECOND
 
 /**
  * One seed of the handshake proofs: both ends initiate at once or one does, over lines that lose, double, damage and
@@ -58,7 +58,7 @@ export function runHandshake(seed: number, primitives: Primitives): Outcome {
         name: i === 0 ? 'there' : 'back',
         family: random.next() < 0.5 ? 4 : 6,
         bytes: 100 + random.below(1200),
-        intervalUs: 10 * MILLISECOND,
+        intervalUs: 20 * MILLISECOND,
         // Exactly at once in half of the seeds: both handshakes cross on the way.
         from: random.next() < 0.5 ? 0 : random.below(100 * MILLISECOND),
         until: QUIET_AT,

@@ -10,13 +10,15 @@ import {
 
 const HEADER_BYTES = 8
 
-/** A view of the whole array, made once per array: batches use the same few slabs all the time. */
+/** Views of slabs are kept, as batches use the same few all the time; control packets are arrays of their own. */
+const SLAB_BYTES_MIN = 1 << 15
 const views = new WeakMap<Uint8Array, DataView>()
 function viewOf(array: Uint8Array): DataView {
-  let view = views.get(array)
+  const keep = array.byteLength >= SLAB_BYTES_MIN
+  let view = keep ? views.get(array) : undefined
   if (!view) {
     view = new DataView(array.buffer, array.byteOffset, array.byteLength)
-    views.set(array, view)
+    if (keep) views.set(array, view)
   }
   return view
 }

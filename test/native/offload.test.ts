@@ -323,16 +323,44 @@ describe('coalescing', () => {
     expect(checkAgainstOracle(stream(steps), true)).toBe(8)
   })
 
-  it.each(['syn', 'rst', 'urg', 'cwr', 'ece', 'ack', 'window', 'gap', 'options', 'wrong', 'empty'])(
-    'never merges across %s',
-    (oddity) => {
-      const steps = [
-        { flow: 4, bytes: 100, oddity: 'none' },
-        { flow: 4, bytes: 100, oddity },
-      ]
-      expect(checkAgainstOracle(stream(steps), true)).toBe(2)
-    },
-  )
+  it.each([
+    'syn',
+    'rst',
+    'urg',
+    'cwr',
+    'ece',
+    'ack',
+    'window',
+    'gap',
+    'options',
+    'wrong',
+    'empty',
+    'df',
+    'ttl',
+    'tos',
+    'idJump',
+  ])('never merges across %s', (oddity) => {
+    const steps = [
+      { flow: 4, bytes: 100, oddity: 'none' },
+      { flow: 4, bytes: 100, oddity },
+    ]
+    expect(checkAgainstOracle(stream(steps), true)).toBe(2)
+  })
+
+  it.each<[string, boolean, number[], number]>([
+    ['count up', true, [65534, 65535, 0, 1], 1],
+    ['count up without DF', false, [7, 8, 9], 1],
+    ['are fixed', true, [7, 7, 7], 1],
+    ['are fixed without DF', false, [7, 7, 7], 3],
+    ['are fixed, then count', true, [7, 7, 9], 2],
+    ['count, then are fixed', true, [7, 8, 8], 2],
+  ])('with IPv4 ids that %s (DF %s)', (_, dontFragment, ids, frames) => {
+    const packets = ids.map((id, i) => {
+      const payload = bytesFrom(i, 100)
+      return { ...BASE, id, dontFragment, sequence: BASE.sequence + i * 100, payload }
+    })
+    expect(checkAgainstOracle(packets, true)).toBe(frames)
+  })
 
   it('ends a frame with PSH, FIN or a shorter segment', () => {
     for (const [oddity, bytes] of [

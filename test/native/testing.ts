@@ -27,8 +27,8 @@ export interface NativeTesting extends Native {
   ): number
   /** The next `times` sends (of GSO messages only, if so asked) fail with `errno`. */
   udpFault(socket: UdpHandle, errno: number, times: number, gsoOnly: boolean): void
-  /** The next `times` writes fail with `errno`. */
-  tunFault(tun: TunHandle, errno: number, times: number): void
+  /** After `after` writes, `times` fail with `errno`. */
+  tunFault(tun: TunHandle, errno: number, after: number, times: number): void
 }
 
 export const testing = native as NativeTesting

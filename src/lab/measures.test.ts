@@ -1,0 +1,111 @@
+import { expect, test } from 'vitest'
+import { counterGapMs, counterTimeToFullMs, packetMeasure, tcpGoodput, tcpTimeToFullMs } from './measures.js'
+import type { CounterRecords, PacketRecords } from './records.js'
+
+/** Samples every 10 ms from 0: bytes a second as a function of the time in ms; NaN: no device. */
+function counters(bytesPerSec: (ms: number) => number, samples: number): CounterRecords {
+  const records = {
+    count: samples,
+    timeNs: new Float64Array(samples),
+    rxBytes: new Float64Array(samples),
+    txBytes: new Float64Array(samples),
+    rxPackets: new Float64Array(samples),
+    txPackets: new Float64Array(samples),
+  }
+  let bytes = 0
+  for (let i = 0; i < samples; i++) {
+    const rate = bytesPerSec(i * 10)
+    bytes += Number.isNaN(rate) ? 0 : rate / 100
+    records.timeNs[i] = i * 10e6
+    records.rxBytes[i] = Number.isNaN(rate) ? Number.NaN : bytes
+    records.rxPackets[i] = Number.isNaN(rate) ? Number.NaN : Math.floor(bytes / 1000)
+  }
+  return records
+}
+
+const span = (fromMs: number, toMs: number) => ({ fromNs: fromMs * 1e6, toNs: toMs * 1e6 })
+
+test('a gap is the longest silence of the device, also while it is not there', () => {
+  const steady = counters(() => 1e6, 300)
+  expect(counterGapMs(steady, span(0, 3000))).toBe(0)
+  expect(
+    counterGapMs(
+      counters((ms) => (ms >= 1000 && ms < 1070 ? 0 : 1e6), 300),
+      span(0, 3000),
+    ),
+  ).toBe(70)
+  expect(
+    counterGapMs(
+      counters((ms) => (ms >= 1000 && ms < 1200 ? Number.NaN : 1e6), 300),
+      span(0, 3000),
+    ),
+  ).toBe(200)
+  // Only what lies within the span counts.
+  expect(
+    counterGapMs(
+      counters((ms) => (ms >= 1000 ? 0 : 1e6), 300),
+      span(0, 1500),
+    ),
+  ).toBe(490)
+})
+
+test('time to full rate is the start of the first half second that has it', () => {
+  const ramp = counters((ms) => (ms < 1200 ? 1e5 : 1e6), 400)
+  const at = counterTimeToFullMs(ramp, span(0, 4000), () => 0.95 * 8e6)
+  expect(at).toBeGreaterThan(1100)
+  expect(at).toBeLessThanOrEqual(1200)
+  expect(counterTimeToFullMs(ramp, span(0, 1000), () => 0.95 * 8e6)).toBeNaN()
+  expect(counterTimeToFullMs(ramp, span(2000, 4000), () => 0.95 * 8e6)).toBeLessThanOrEqual(10)
+})
+
+test('goodput counts the parts of intervals within the span', () => {
+  const record = {
+    kind: 'tcp' as const,
+    startNs: 0,
+    retransmits: 0,
+    intervals: Array.from({ length: 20 }, (_, i) => ({
+      fromNs: i * 100e6,
+      toNs: (i + 1) * 100e6,
+      bytes: i < 10 ? 0 : 1e6,
+    })),
+  }
+  expect(tcpGoodput(record, span(1000, 2000))).toBeCloseTo(80e6)
+  expect(tcpGoodput(record, span(950, 1050))).toBeCloseTo(40e6)
+  expect(tcpTimeToFullMs(record, span(0, 2000), () => 79e6)).toBe(1000)
+})
+
+/** A packet every 20 ms from time 0, 10 ms on its way, without those in `lost`. */
+function voice(count: number, lost: number[], late: number[] = []): PacketRecords {
+  const numbers = Array.from({ length: count }, (_, i) => i).filter((n) => !lost.includes(n))
+  return {
+    count: numbers.length,
+    number: Float64Array.from(numbers),
+    sentNs: Float64Array.from(numbers, (n) => n * 20e6),
+    arrivedNs: Float64Array.from(numbers, (n) => n * 20e6 + (late.includes(n) ? 60e6 : 10e6)),
+  }
+}
+
+test('packets are counted by when they were sent, also those lost at the end', () => {
+  const record = (packets: PacketRecords) => ({
+    kind: 'udp' as const,
+    startNs: 0,
+    packetsPerSec: 50,
+    sent: 100,
+    packets,
+  })
+  expect(packetMeasure(record(voice(100, [])), 'lost', span(0, 2000))).toBe(0)
+  expect(packetMeasure(record(voice(100, [7, 98, 99])), 'lost', span(0, 2000))).toBe(3)
+  expect(packetMeasure(record(voice(100, [7, 98, 99])), 'lost', span(0, 1000))).toBe(1)
+  expect(packetMeasure(record(voice(100, [10, 11, 12, 13])), 'gap', span(0, 2000))).toBe(90)
+  expect(packetMeasure(record(voice(100, [], [50])), 'delay-p50', span(0, 2000))).toBe(10)
+  expect(packetMeasure(record(voice(100, [], [50])), 'delay-p99', span(0, 2000))).toBe(60)
+})
+
+test('pings are counted by sequence', () => {
+  const rttMs = new Map(Array.from({ length: 50 }, (_, i) => [i + 1, 20] as const))
+  rttMs.delete(10)
+  const record = { kind: 'ping' as const, startNs: 0, intervalNs: 20e6, sent: 50, rttMs }
+  expect(packetMeasure(record, 'lost', span(0, 1000))).toBe(1)
+  expect(packetMeasure(record, 'lost', span(500, 1000))).toBe(0)
+  expect(packetMeasure(record, 'rtt-p99', span(0, 1000))).toBe(20)
+})
