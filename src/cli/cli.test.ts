@@ -37,6 +37,17 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
+const idleRate = {
+  bytesPerSec: 187_500,
+  gain: 2,
+  queueMs: 0,
+  targetMs: 5,
+  inFlightBytes: 0,
+  inFlightBytesMax: 30_000,
+  limiter: 'starting',
+  rebases: 0,
+}
+
 describe('plait', () => {
   it('helps a newcomer', async () => {
     const { status, out } = await plait(['--help'])
@@ -178,6 +189,7 @@ const SNAPSHOT: Snapshot = {
           packetsIn: 6,
           weight: 50,
           share: 0.75,
+          rate: idleRate,
         },
         {
           id: 2,
@@ -192,6 +204,7 @@ const SNAPSHOT: Snapshot = {
           packetsIn: 0,
           weight: 20,
           share: 0,
+          rate: idleRate,
         },
       ],
     },

@@ -512,7 +512,7 @@ test('nonsense sealed with the right keys, as by a faulty peer: no exception, no
     const channel = channels[random.below(channels.length)]!
     // Any path id, also those that are not ours to open.
     const id = random.next() < 0.05 ? random.below(PATH_IDS) : channel.id
-    const counter = id === channel.id ? channel.nextCounter(now, false) : i
+    const counter = id === channel.id ? channel.take(plain.length, -1, 0, false, now) : i
     const type = random.next() < 0.7 ? MessageType.Control : MessageType.Data
     row.set([
       0,

@@ -205,7 +205,9 @@ export function describe(datagram: Uint8Array): string {
     case MessageType.Initiation:
       return bytes === Initiation.bytes ? `initiation from ${index(1)}` : `initiation of ${bytes} bytes`
     case MessageType.Response:
-      return bytes === Response.bytes ? `response to ${index(1)} from ${index(4)}` : `response of ${bytes} bytes`
+      return bytes === Response.bytes
+        ? `response to ${index(1)} from ${index(4)}`
+        : `response of ${bytes} bytes`
     case MessageType.CookieReply:
       return bytes === CookieReply.bytes ? `cookie reply to ${index(1)}` : `cookie reply of ${bytes} bytes`
     case MessageType.Data:

@@ -1,23 +1,46 @@
 import { describe, expect, it } from 'vitest'
+import { MILLISECOND } from '../../base/time.js'
+import { PacketClass } from '../flow-table.js'
+import { HealthMonitor } from '../health-monitor.js'
+import { Pacer } from '../pacer.js'
 import type { Path } from '../path.js'
+import { RateEstimator } from '../rate-estimator.js'
 import type { Scheduler } from '../scheduler.js'
+import { AdaptiveScheduler } from './adaptive.js'
 import { RedundantScheduler } from './redundant.js'
 import { WeightedScheduler } from './weighted.js'
 
 /** Of a path, what schedulers look at. */
 function fakePath(weight: number): Path & { link: { hasRoom: boolean } } {
-  return { weight, virtualBytes: 0, link: { hasRoom: true } } as Path & { link: { hasRoom: boolean } }
+  const pacer = new Pacer()
+  const rate = new RateEstimator()
+  return {
+    weight,
+    virtualBytes: 0,
+    link: { hasRoom: true },
+    pacer,
+    rate,
+    health: new HealthMonitor(),
+    unsealedBytes: 0,
+    inFlightBytes: 0,
+    arrivalUs: (bytes: number, now: number) =>
+      pacer.waitUs(now) + (bytes * 1e6) / rate.rateBytesPerSec + rate.owdUs,
+  } as unknown as Path & { link: { hasRoom: boolean } }
 }
+
+let clock = 0
 
 /** Sends `packets` packets of `bytes` and returns the bytes that each path got. */
 function send(scheduler: Scheduler, paths: Path[], packets: number, bytes: (i: number) => number): number[] {
   const sums = paths.map(() => 0)
   for (let i = 0; i < packets; i++) {
-    const count = scheduler.pick(0)
+    // Far enough apart that no pacer has a say.
+    clock += 100 * MILLISECOND
+    const count = scheduler.pick(PacketClass.Bulk, 0, clock)
     for (let k = 0; k < count; k++) {
       const path = scheduler.chosen[k]!
       sums[paths.indexOf(path)]! += bytes(i)
-      scheduler.sent(path, bytes(i))
+      scheduler.sent(path, bytes(i), clock)
     }
   }
   return sums
@@ -26,6 +49,7 @@ function send(scheduler: Scheduler, paths: Path[], packets: number, bytes: (i: n
 const suite: [string, () => Scheduler][] = [
   ['weighted', () => new WeightedScheduler()],
   ['redundant', () => new RedundantScheduler()],
+  ['adaptive', () => new AdaptiveScheduler()],
 ]
 
 describe.each(suite)('every scheduler: %s', (name, make) => {
@@ -35,10 +59,10 @@ describe.each(suite)('every scheduler: %s', (name, make) => {
 
   it('chooses nothing without paths', () => {
     const scheduler = make()
-    expect(scheduler.pick(0)).toBe(0)
+    expect(scheduler.pick(PacketClass.Bulk, 0, clock)).toBe(0)
     scheduler.setPaths([fakePath(1)])
     scheduler.setPaths([])
-    expect(scheduler.pick(0)).toBe(0)
+    expect(scheduler.pick(PacketClass.Bulk, 0, clock)).toBe(0)
   })
 
   it('uses the only path there is', () => {
@@ -56,7 +80,7 @@ describe.each(suite)('every scheduler: %s', (name, make) => {
     const blocked = send(scheduler, paths, 50, () => 1000)
     expect(blocked).toEqual([0, 50_000])
     paths[1]!.link.hasRoom = false
-    expect(scheduler.pick(0)).toBe(0)
+    expect(scheduler.pick(PacketClass.Bulk, 0, clock)).toBe(0)
     paths[0]!.link.hasRoom = true
     expect(send(scheduler, paths, 10, () => 1000)[0]).toBe(10_000)
   })
@@ -75,16 +99,16 @@ describe.each(suite)('every scheduler: %s', (name, make) => {
     const paths = [fakePath(1), fakePath(2), fakePath(3)]
     scheduler.setPaths(paths)
     for (let i = 0; i < 100; i++) {
-      const count = scheduler.pick(0)
+      const count = scheduler.pick(PacketClass.Bulk, 0, 0)
       expect(new Set(scheduler.chosen.slice(0, count)).size).toBe(count)
-      for (let k = 0; k < count; k++) scheduler.sent(scheduler.chosen[k]!, 500)
+      for (let k = 0; k < count; k++) scheduler.sent(scheduler.chosen[k]!, 500, 0)
     }
   })
 })
 
 describe('weighted', () => {
   it('shares bytes, not packets, as the weights say', () => {
-    const scheduler = new WeightedScheduler()
+    const scheduler: Scheduler = new WeightedScheduler()
     const paths = [fakePath(3), fakePath(1), fakePath(0.5)]
     scheduler.setPaths(paths)
     const sums = send(scheduler, paths, 9000, (i) => (i % 3 === 0 ? 60 : 1400))
@@ -95,21 +119,21 @@ describe('weighted', () => {
   })
 
   it('is smooth: equal weights take turns', () => {
-    const scheduler = new WeightedScheduler()
+    const scheduler: Scheduler = new WeightedScheduler()
     const paths = [fakePath(1), fakePath(1)]
     scheduler.setPaths(paths)
     let last: Path | undefined
     for (let i = 0; i < 20; i++) {
-      scheduler.pick(0)
+      scheduler.pick(PacketClass.Bulk, 0, 0)
       const path = scheduler.chosen[0]!
       expect(path).not.toBe(last)
       last = path
-      scheduler.sent(path, 1000)
+      scheduler.sent(path, 1000, 0)
     }
   })
 
   it('gives a path that comes back no arrears', () => {
-    const scheduler = new WeightedScheduler()
+    const scheduler: Scheduler = new WeightedScheduler()
     const paths = [fakePath(1), fakePath(1)]
     scheduler.setPaths([paths[0]!])
     send(scheduler, paths, 1000, () => 1000)
@@ -119,7 +143,7 @@ describe('weighted', () => {
   })
 
   it('lets a path whose socket was full save up no burst', () => {
-    const scheduler = new WeightedScheduler()
+    const scheduler: Scheduler = new WeightedScheduler()
     const paths = [fakePath(1), fakePath(1)]
     scheduler.setPaths(paths)
     paths[0]!.link.hasRoom = false
@@ -132,9 +156,65 @@ describe('weighted', () => {
 
 describe('redundant', () => {
   it('sends each packet on every path', () => {
-    const scheduler = new RedundantScheduler()
+    const scheduler: Scheduler = new RedundantScheduler()
     const paths = [fakePath(1), fakePath(5), fakePath(1)]
     scheduler.setPaths(paths)
     expect(send(scheduler, paths, 10, () => 100)).toEqual([1000, 1000, 1000])
+  })
+})
+
+describe('adaptive', () => {
+  function path(rate: number, owdUs: number): Path {
+    const fake = fakePath(1)
+    Object.assign(fake.rate, { rateBytesPerSec: rate, startup: false, gain: 1 })
+    Object.defineProperty(fake.rate, 'owdUs', { value: owdUs })
+    return fake
+  }
+
+  it('sends where a packet arrives first, and elsewhere when that path is busy long enough', () => {
+    const scheduler: Scheduler = new AdaptiveScheduler()
+    const fast = path(10_000_000, 5_000)
+    const slow = path(2_500_000, 30_000)
+    scheduler.setPaths([slow, fast])
+    expect(scheduler.pick(PacketClass.Bulk, 1_500_000, 0)).toBe(1)
+    expect(scheduler.chosen[0]).toBe(fast)
+    scheduler.sent(fast, 30_000, 0)
+    // 30 kB are 3 ms on the fast path, whose pacer is busy now; 1.5 MB wait, which takes it far longer than 8 ms.
+    expect(scheduler.pick(PacketClass.Bulk, 1_500_000, 0)).toBe(1)
+    expect(scheduler.chosen[0]).toBe(slow)
+  })
+
+  it('waits for the fast path when little waits', () => {
+    const scheduler: Scheduler = new AdaptiveScheduler()
+    const fast = path(10_000_000, 5_000)
+    const slow = path(2_500_000, 30_000)
+    scheduler.setPaths([slow, fast])
+    scheduler.sent(fast, 30_000, 0)
+    expect(scheduler.pick(PacketClass.Bulk, 1_500, 0)).toBe(0)
+    expect(scheduler.nextRoomAt(0)).toBeGreaterThan(0)
+    expect(scheduler.nextRoomAt(0)).toBeLessThanOrEqual(3_000)
+  })
+
+  it('lets real-time packets past the pacer, and doubles them where losses were', () => {
+    const scheduler: Scheduler = new AdaptiveScheduler()
+    const fast = path(10_000_000, 5_000)
+    const slow = path(2_500_000, 30_000)
+    scheduler.setPaths([fast, slow])
+    scheduler.sent(fast, 15_000, 0)
+    expect(scheduler.pick(PacketClass.RealTime, 0, 0)).toBe(1)
+    expect(scheduler.chosen[0]).toBe(fast)
+    fast.health.lostAt = 0
+    expect(scheduler.pick(PacketClass.RealTime, 0, 1_000)).toBe(2)
+    expect(scheduler.chosen.slice(0, 2)).toEqual([fast, slow])
+    expect(scheduler.pick(PacketClass.PureAck, 0, 1_000)).toBe(1)
+  })
+
+  it('leaves alone a path at its in-flight cap', () => {
+    const scheduler: Scheduler = new AdaptiveScheduler()
+    const only = path(10_000_000, 5_000)
+    Object.assign(only, { inFlightBytes: 1e9 })
+    scheduler.setPaths([only])
+    expect(scheduler.pick(PacketClass.Bulk, 1_500, 0)).toBe(0)
+    expect(scheduler.pick(PacketClass.RealTime, 0, 0)).toBe(1)
   })
 })
