@@ -194,7 +194,7 @@ static napi_value key_open(napi_env env, napi_callback_info info) {
       row[ROW_BYTES] = (uint32_t)bytes;
     } else {
       /* What was decrypted without being authentic is not left for anybody to read. */
-      memset(out, 0, (size_t)bytes);
+      if (bytes > 0) memset(out, 0, (size_t)bytes);
       row[ROW_BYTES] = OPEN_FAILED;
     }
   }

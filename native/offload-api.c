@@ -59,6 +59,7 @@ static bool collect(void *context, Group *group) {
   c->overrun |= c->frames >= c->rows.length / 3 || c->packets + group->count > c->order.length;
   for (size_t i = 0; i < count && !c->overrun; i++) {
     if ((c->overrun = c->at + vectors[i].iov_len > c->out.length)) break;
+    if (vectors[i].iov_len == 0) continue; /* maybe of an empty array, which lies nowhere */
     memcpy(c->out.data + c->at, vectors[i].iov_base, vectors[i].iov_len);
     c->at += vectors[i].iov_len;
   }

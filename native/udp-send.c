@@ -110,8 +110,8 @@ static unsigned messages_build(const Sending *s, uint32_t at) {
     }
     for (uint32_t i = 0; i < count; i++, row += ROW_WORDS) {
       uint8_t *start = (uint8_t *)s->slab + row[ROW_OFFSET];
-      struct iovec *last = &x->vectors[vectors - 1];
-      if (i > 0 && (uint8_t *)last->iov_base + last->iov_len == start) {
+      struct iovec *last = i > 0 ? &x->vectors[vectors - 1] : NULL;
+      if (last != NULL && (uint8_t *)last->iov_base + last->iov_len == start) {
         last->iov_len += row[ROW_LENGTH];
       } else {
         x->vectors[vectors++] = (struct iovec){start, row[ROW_LENGTH]};

@@ -82,6 +82,21 @@ describe('open', () => {
   })
 })
 
+it('opens an empty packet into an empty array', () => {
+  const rows = Uint32Array.of(0, 0, 0, 1, 2, 3, 4, 5)
+  const sealed = new Uint8Array(24)
+  testing.keySeal(key, sealed, new Uint8Array(0), rows, 0, 1)
+  for (const [damage, length] of [
+    [0, 0],
+    [1, 0xffffffff],
+  ] as const) {
+    sealed[23]! ^= damage
+    const open = Uint32Array.of(0, 24, 0, 0, 0, 3, 4, 5)
+    testing.keyOpen(key, new Uint8Array(0), sealed, open, 0, 1)
+    expect(open[1]).toBe(length)
+  }
+})
+
 describe('udp', () => {
   const address = Uint32Array.of(4 | (9 << 16), 0x0100007f, 0, 0, 0, 0, 0, 0, 0, 0)
   const send = (row: number[], from = 0, count = 1, addresses = address) =>

@@ -362,6 +362,18 @@ describe('coalescing', () => {
     expect(checkAgainstOracle(packets, true)).toBe(frames)
   })
 
+  it("never merges a partial checksum that is not the pseudo-header's sum", () => {
+    for (const wrong of [0, 1]) {
+      const packets = [0, 1].map((i) => {
+        const payload = bytesFrom(i, 100)
+        return oracle.encode({ ...BASE, id: i, sequence: i * 100, payload })
+      })
+      expect(coalesceNatively(packets, [true, true])).toHaveLength(1)
+      packets[wrong]![20 + 17]! ^= 1
+      expect(coalesceNatively(packets, [true, true])).toHaveLength(2)
+    }
+  })
+
   it('ends a frame with PSH, FIN or a shorter segment', () => {
     for (const [oddity, bytes] of [
       ['psh', 100],
