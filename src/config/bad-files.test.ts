@@ -205,7 +205,7 @@ const CASES: Case[] = [
   [
     'unknown scheduler',
     [['peers:', 'scheduler: fastest\npeers:']],
-    '5:12: scheduler is "fastest", expected one of weighted, redundant',
+    '5:12: scheduler is "fastest", expected one of adaptive, weighted, redundant',
   ],
   [
     'offload false',
