@@ -56,7 +56,8 @@ const traffic = z.discriminatedUnion('kind', [
 ])
 
 const scenarioSchema = z.strictObject({
-  scheduler: z.enum(['weighted', 'redundant']).default('weighted'),
+  scheduler: z.enum(['adaptive', 'weighted', 'redundant']).default('weighted'),
+  policy: z.enum(['auto', 'bond']).default('auto'),
   seconds: z.number().positive().default(20),
   /** Goodput is measured from here to the end. */
   measureFrom: z.number().nonnegative().default(5),
@@ -140,6 +141,7 @@ export function runScenario(
     seed,
     primitives,
     scheduler: scenario.scheduler,
+    policy: scenario.policy,
     links: scenario.links.map((link) => ({
       name: link.name,
       weight: link.weight ?? link.down.mbit ?? 1,

@@ -42,6 +42,7 @@ export interface WorldOptions {
   client?: Partial<MachineParameters>
   server?: Partial<MachineParameters>
   scheduler?: DeviceConfig['scheduler']
+  policy?: 'auto' | 'bond'
   presharedKey?: Uint8Array
   rekeyAfterUs?: DurationUs
   rekeyAfterPackets?: number
@@ -93,6 +94,7 @@ export class World {
     ): DeviceConfig => ({
       privateKey,
       scheduler: options.scheduler ?? 'weighted',
+      policy: options.policy ?? 'auto',
       links: links.map((link, i) => ({ name: link.name ?? `link${i}`, weight: link.weight ?? 1 })),
       peers: [
         {

@@ -121,7 +121,12 @@ export const CONFIG_TABLE = {
   scheduler: defaulted(
     oneOf(['adaptive', 'weighted', 'redundant']),
     'weighted',
-    'How packets are spread over the paths. `weighted`: by the weights of the links. `redundant`: every packet on every path, the first copy wins.',
+    'How packets are spread over the paths. `adaptive`: by what each link is measured to carry; lost packets are sent again. `weighted`: by the weights of the links. `redundant`: every packet on every path, the first copy wins.',
+  ),
+  policy: defaulted(
+    oneOf(['auto', 'bond']),
+    'auto',
+    'What transfers are tuned for. `auto`: a short delay, that of the fastest link for whatever it can carry. `bond`: the sum also for senders that take a varying delay amiss (BBR on links of very different delay); every transfer then sees the delay of the slowest link. Holds in both directions if either end asks for it.',
   ),
   peers: sections('peer', { max: 4096, required: true }, 'The other ends.', {
     name: optional(label, 'Name in status and log.', '`peer1`, `peer2`, ... by position'),

@@ -3,6 +3,7 @@ import type { Instant } from '../base/time.js'
 import {
   DATA_OVERHEAD_BYTES,
   FRAME_HEADER_BYTES,
+  FrameKind,
   headerWord,
   INNER_HEADER_BYTES,
   MessageType,
@@ -13,7 +14,8 @@ import type { Link } from './link.js'
 import { SEAL_WORDS } from './packet-cipher.js'
 import { type Channel, OUTER_BYTES } from './session.js'
 
-const CONTROL_BYTES_MAX = 1200
+/** With all headers this fits every path of at least 1460 bytes of MTU; only trains are so long. */
+const CONTROL_BYTES_MAX = 1400
 
 /**
  * Writes one control packet at a time: frames are appended, then the packet is sealed on a channel and handed to a
@@ -50,6 +52,15 @@ export class ControlWriter {
     const at = this.at + FRAME_HEADER_BYTES
     this.at = at + bytes
     return at
+  }
+
+  /** Padding up to `bytes` of plaintext. */
+  padTo(bytes: number): this {
+    while (this.at + FRAME_HEADER_BYTES <= bytes) {
+      const at = this.reserve(FrameKind.Padding, Math.min(255, bytes - this.at - FRAME_HEADER_BYTES))
+      this.plain.fill(0, at, this.at)
+    }
+    return this
   }
 
   /** Seals what was written and gives it to `link` for `remote`. `asks`: the other end is to report it. */

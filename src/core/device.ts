@@ -41,6 +41,8 @@ export interface DeviceConfig {
   /** X25519 private key, 32 bytes. */
   privateKey: Uint8Array
   scheduler: 'adaptive' | 'weighted' | 'redundant'
+  /** `bond`: all ordered packets get the delay of the slowest path, see equaliser.ts. Default `auto`: not. */
+  policy?: 'auto' | 'bond'
   /** A link's id is its place here. */
   links: { name: string; weight: number }[]
   peers: PeerConfig[]
@@ -105,6 +107,7 @@ export class Device {
     bytesSent: 0,
     idleUs: 0,
     rttUs: 0,
+    capped: false,
   }
   /** Links of the egress queues' lists, by slot: one array serves every peer. */
   readonly egressSlots: EgressSlots
@@ -138,7 +141,8 @@ export class Device {
     env.random.fill(bootId)
     let ciphers: number = CipherBit.ChaCha20Poly1305
     if (env.ciphers.preferred.includes(Cipher.Aes256Gcm)) ciphers |= CipherBit.Aes256Gcm
-    const features = config.scheduler === 'adaptive' ? Feature.Repairs : 0
+    let features: number = config.scheduler === 'adaptive' ? Feature.Repairs : 0
+    if (config.policy === 'bond') features |= Feature.Equalise
     this.offer = { ciphers, features, bootId: new DataView(bootId.buffer).getBigUint64(0, true) }
     this.gate = new MacGate(env.primitives, this.identity.publicKey, env.random)
     this.seen = new SeenInitiations(env.primitives, env.random)

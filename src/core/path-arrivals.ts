@@ -39,6 +39,22 @@ export class PathArrivals {
     if (stampUs > newest) this.newestStampUs[path] = stampUs
   }
 
+  /** Delay of the slowest live path (received - sent), and of the fastest; equal to each other while none was heard. */
+  spread(): { slowestUs: number; fastestUs: number } {
+    let slowest = Number.NEGATIVE_INFINITY
+    let fastest = Number.POSITIVE_INFINITY
+    for (let i = 0; i < this.liveCount; i++) {
+      const path = this.live[i]!
+      if (this.newestStampUs[path] === Number.NEGATIVE_INFINITY) continue
+      slowest = Math.max(slowest, this.delayUsMean[path]!)
+      fastest = Math.min(fastest, this.delayUsMean[path]!)
+    }
+    this.spreadResult.slowestUs = slowest
+    this.spreadResult.fastestUs = fastest
+    return this.spreadResult
+  }
+  private readonly spreadResult = { slowestUs: 0, fastestUs: 0 }
+
   /** Forgets a path: its id may come again for another one. */
   forget(path: number): void {
     this.newestStampUs[path] = Number.NEGATIVE_INFINITY

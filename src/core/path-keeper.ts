@@ -23,6 +23,7 @@ import { Path } from './path.js'
 import type { Peer } from './peer.js'
 import { reinject } from './repair.js'
 import type { Channel, Session } from './session.js'
+import { startTrain } from './train.js'
 
 /** Paths of one peer: as many as a session has ids. */
 const PATHS_MAX = PATH_IDS
@@ -45,7 +46,7 @@ export function moveTo(path: Path, state: PathState, reason: string, now: Instan
   }
   peer.pathsChanged()
   if (state === 'suspect') reinject(peer.device, path, now)
-  if (carriesData(state) && !carriesData(from))
+  if (carriesData(state) && (from === 'suspect' || from === 'down'))
     path.rate.onReturn(now - path.health.suspectedAt > 300 * MILLISECOND)
   peer.housekeepAt = Math.min(peer.housekeepAt, now)
 }
@@ -173,6 +174,7 @@ export function handleChallengeAnswer(
   if (!carriesData(path.state)) {
     path.health.progressAt = now
     moveTo(path, 'up', path.state === 'probing' ? 'answered' : 'answers again', now)
+    startTrain(path.peer.device, channel, now)
   }
 }
 

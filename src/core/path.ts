@@ -16,6 +16,10 @@ export class Path {
   readonly health = new HealthMonitor()
   readonly pacer = new Pacer()
   readonly rate: RateEstimator
+  /** Bulk waited because it was at its in-flight cap, since the rate was last looked at. */
+  capped = false
+  /** Trains sent so far, see train.ts. */
+  trains = 0
   /** Bytes scheduled on it in this wake-up and not sealed yet. */
   unsealedBytes = 0
   state: PathState = 'probing'

@@ -151,6 +151,8 @@ export class Peer {
   /** The other end's way of sending decides how long a hole is worth waiting for. */
   follow(session: Session): void {
     this.resequencer.repairs = (session.remoteFeatures & Feature.Repairs) !== 0
+    const wishes = session.remoteFeatures | this.device.offer.features
+    this.resequencer.equalise = (wishes & Feature.Equalise) !== 0
     this.resequencer.holdUsMax = this.resequencer.repairs ? HOLD_REPAIR_US_MAX : HOLD_US_MAX
   }
 

@@ -27,6 +27,8 @@ const BASE_BUCKET_US = 5 * SECOND
 const DRAIN_INTERVAL_US = 5 * SECOND
 /** Of a window, at most so much idle time, or the application was the limit. */
 const IDLE_SHARE_MAX = 0.15
+/** A rate is lowered only where at least so much of it was asked for: less shows what the application does. */
+const OFFERED_SHARE_MIN = 0.6
 const LOSS_SAMPLE_PACKETS = 100
 /** Loss so far above the link's usual loss means a buffer shorter than our target, or a policer. */
 const LOSS_EXTRA = 0.1
@@ -49,6 +51,8 @@ export interface RateSample {
   idleUs: number
   /** This frame's round trip, or NaN. */
   rttUs: number
+  /** Bulk waited since the last sample because the path was at its in-flight cap. */
+  capped: boolean
 }
 
 export class RateEstimator {
@@ -94,8 +98,6 @@ export class RateEstimator {
   private lossLost = 0
   private capUntil: Instant = Number.NEGATIVE_INFINITY
   private holdUntil: Instant = Number.NEGATIVE_INFINITY
-  /** Largest queue seen right before losses: a buffer that is shorter than twice the target sets the target. */
-  private queueAtLossUs = Number.POSITIVE_INFINITY
 
   constructor(
     /** Bounds from the configuration; 0: none. Never taken for truth. */
@@ -140,9 +142,6 @@ export class RateEstimator {
 
   /** The fate of `packets` is known, `lost` of them are. */
   onLoss(packets: number, lost: number, now: Instant): void {
-    if (lost > 0 && this.queueUs > MILLISECOND) {
-      this.queueAtLossUs = Math.min(this.queueAtLossUs * 1.05, Math.max(this.queueUs, MILLISECOND))
-    }
     this.lossPackets += packets
     this.lossLost += lost
     if (this.lossPackets < LOSS_SAMPLE_PACKETS) return
@@ -218,10 +217,7 @@ export class RateEstimator {
     this.jitterUs += 0.05 * (Math.min(20 * MILLISECOND, sum / this.minCount - least) - this.jitterUs)
     const twoPackets = (2.2 * PACKET_BYTES * SECOND) / this.rateBytesPerSec
     const target = TARGET_US + Math.min(TARGET_JITTER_US_MAX, 2 * this.jitterUs)
-    this.targetUs = Math.max(
-      Math.min(target, Math.max(this.queueAtLossUs / 2, 1.5 * MILLISECOND)),
-      twoPackets,
-    )
+    this.targetUs = Math.max(target, twoPackets)
   }
 
   /** Takes the sample into the window and the rate; whether the link was the limit in it. */
@@ -252,13 +248,19 @@ export class RateEstimator {
     const rate = this.rateBytesPerSec
     const { queueUs, targetUs } = this
     if (this.startup && queueUs > 1.5 * targetUs) {
-      if ((limited || received < 0.9 * sent) && sentBytes > 12_000 && ++this.startupSigns >= 2) {
+      const offered = sent > OFFERED_SHARE_MIN * rate && sentBytes > 12_000
+      if (offered && (limited || received < 0.9 * sent) && ++this.startupSigns >= 2) {
         this.startup = false
         this.rateBytesPerSec = received < rate ? Math.max(received, rate / 2) : received
         this.wCount = 0
         this.limiter = 'link'
       }
-    } else if (!this.startup && queueUs > targetUs / 2 && this.linkIsLimit(received, sent, limited)) {
+    } else if (
+      !this.startup &&
+      queueUs > targetUs / 2 &&
+      (received > rate || sent > OFFERED_SHARE_MIN * rate || sample.capped) &&
+      this.linkIsLimit(received, sent, limited)
+    ) {
       const weight = received < rate && queueUs > 2 * targetUs ? 0.4 : 0.1
       this.rateBytesPerSec += weight * (received - rate)
       this.limiter = 'link'

@@ -188,7 +188,6 @@ function accept(
   if (counter > newest) {
     if (counter > newest + 1 && newest >= 0) {
       channel.gaps.add(newest + 1, counter - 1, now)
-      channel.newGap = true
       session.gapAt = Math.min(session.gapAt, now)
     }
     path.health.onReceived(counter - newest, 1, now)
@@ -216,6 +215,8 @@ function accept(
       pool.slab,
       payloadAt,
       opened - INNER_HEADER_BYTES,
+      datagramBytes,
+      receivedAt,
       link,
       batch.addresses,
       addressAt,

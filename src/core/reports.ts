@@ -10,6 +10,7 @@ import {
   FrameKind,
   MISSING_RANGE_BYTES,
   MISSING_RANGES_MAX,
+  OWD_UNKNOWN,
   STAMP_MASK,
   unwrapStamp,
 } from '../wire/message.js'
@@ -23,6 +24,7 @@ import { handleChallenge, handleChallengeAnswer, judge, revive } from './path-ke
 import { type MissingRanges, settleReported } from './repair.js'
 import { reconstructCounter } from './replay-window.js'
 import { type Channel, OUTER_BYTES, type Session } from './session.js'
+import { handleTrainReport } from './train.js'
 
 /** What one frame about two paths costs on the wire, IP and UDP included: the unit of the feedback budget. */
 const FEEDBACK_COST_BYTES = 130
@@ -36,6 +38,8 @@ export function handleControl(
   plain: Uint8Array,
   at: number,
   bytes: number,
+  datagramBytes: number,
+  receivedAt: Instant,
   link: Link,
   addresses: Uint32Array,
   addressAt: number,
@@ -64,6 +68,13 @@ export function handleControl(
         break
       case FrameKind.Feedback:
         handleFeedback(device, channel, body, now)
+        break
+      case FrameKind.Train:
+        channel.train.arrived(body, datagramBytes, receivedAt)
+        if (session.unreportedSince > now) session.unreportedSince = now
+        break
+      case FrameKind.TrainReport:
+        handleTrainReport(device, session, body, now)
         break
       case FrameKind.Handshake:
         device.handleSealedHandshake(channel, body.slice(), now)
@@ -102,6 +113,7 @@ export function sendFeedback(device: Device, session: Session, via: Channel, now
 function writeFeedback(writer: ControlWriter, session: Session, now: Instant): void {
   const { view } = writer
   const { clock } = session.peer
+  for (const channel of session.channels) if (channel?.train.toReport) channel.train.write(writer, channel.id)
   for (const channel of session.channels) {
     if (!channel || channel.newest < 0) continue
     channel.gaps.expire(GAP_AGE_US, now)
@@ -119,12 +131,11 @@ function writeFeedback(writer: ControlWriter, session: Session, now: Instant): v
     view.setUint32(at + FeedbackPath.newestAt, stamp(clock.relative(channel.newestAt)), true)
     view.setUint32(at + FeedbackPath.packets, channel.packets % 4_294_967_296, true)
     view.setUint32(at + FeedbackPath.receivedBytes, channel.bytes % 4_294_967_296, true)
-    view.setInt32(at + FeedbackPath.owdMin, Number.isFinite(owdMin) ? owdMin : 0, true)
+    view.setInt32(at + FeedbackPath.owdMin, Number.isFinite(owdMin) ? owdMin : OWD_UNKNOWN, true)
     view.setUint8(at + FeedbackPath.ranges, ranges)
     const completeFrom = writeRanges(view, at + FeedbackPath.bytes, channel, ranges)
     view.setUint16(at + FeedbackPath.completeFrom, Math.min(0xffff, channel.newest - completeFrom), true)
     channel.fresh = false
-    channel.newGap = false
     channel.owdMinBefore = channel.owdMin
     channel.owdMin = Number.POSITIVE_INFINITY
   }
@@ -219,7 +230,7 @@ function handlePathFeedback(
     channel.bytesArrived += receivedBytes + received * OUTER_BYTES
     health.onSent(span, span - received, now)
     const owdUs = view.getInt32(at + FeedbackPath.owdMin, true)
-    health.onOwd(owdUs)
+    if (owdUs !== OWD_UNKNOWN) health.onOwd(owdUs)
     // Only an answer by the same way back tells the round trip: others mix it with the other path's.
     const clean = via === channel || health.rtt.samples === 0
     const rttUs = clean ? now - sent.sentAt(newest) - (generatedAt - newestAt) : Number.NaN
@@ -235,7 +246,9 @@ function handlePathFeedback(
       sample.bytesSent = sent.bytesUpToCounter(newest)
       sample.idleUs = sent.idleUpToCounter(newest)
       sample.rttUs = rttUs
-      if (session.peer.scheduler.repairs) rate.onSample(sample, now)
+      sample.capped = path.capped
+      path.capped = false
+      if (session.peer.scheduler.repairs && owdUs !== OWD_UNKNOWN) rate.onSample(sample, now)
     }
   }
   readRanges(device.missing, view, at, newest)

@@ -3,6 +3,7 @@ import type { SlotRing } from '../base/slot-ring.js'
 import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../base/time.js'
 import { BUCKET_UNORDERED, BUCKETS, PacketFlag, SEQUENCE_MASK, sequenceDifference } from '../wire/message.js'
 import { Drop, type DropCounters } from './drop-reasons.js'
+import { EQUALISER_SPREAD_US_MAX, Equaliser } from './equaliser.js'
 import { HeldPackets, NONE } from './held-packets.js'
 import { PathArrivals } from './path-arrivals.js'
 import { REPLAY_WINDOW_WIDTH, ReplayWindow } from './replay-window.js'
@@ -47,7 +48,7 @@ export interface ResequencerOptions {
  * repairs are on; when it has waited `holdUsMax`; or when room is needed. Packets of the unordered bucket never wait.
  * A packet whose place was given up is delivered when it comes after all; copies are dropped.
  *
- * A delay equaliser would stand between the order and `output`: {@link deliver} is the only door.
+ * Where {@link equalise} is on, ordered packets go through the {@link Equaliser} before `output`.
  *
  * Memory, all taken by the constructor: 160 KiB + 56 bytes × `heldMax`.
  */
@@ -64,8 +65,11 @@ export class Resequencer {
   resyncs = 0
   /** What is waited beyond a path's newest stamp, as packets overtake each other within paths. */
   toleranceUs: DurationUs = 0
+  /** Whether ordered packets are all given the delay of the slowest path. */
+  equalise = false
 
   private readonly paths = new PathArrivals()
+  private readonly equaliser: Equaliser
   private readonly held: HeldPackets
   private readonly unordered = new ReplayWindow()
   /** By bucket: the next sequence to deliver. */
@@ -100,6 +104,7 @@ export class Resequencer {
     this.holdUsMax = options.holdUsMax ?? HOLD_US_DEFAULT
     this.repairs = options.repairs ?? false
     this.held = new HeldPackets(options.heldMax ?? HELD_MAX_DEFAULT)
+    this.equaliser = new Equaliser(output.capacity)
   }
 
   /** Packets that wait. */
@@ -146,7 +151,8 @@ export class Resequencer {
       bucket !== BUCKET_UNORDERED
     ) {
       this.expected[bucket] = (sequence + 1) & SEQUENCE_MASK
-      this.output.push(slot)
+      if (this.equalise) this.equaliseOne(slot, stampUs, flags, now)
+      else this.output.push(slot)
     } else if (bucket === BUCKET_UNORDERED) {
       this.receiveUnordered(slot, sequence)
     } else {
@@ -155,10 +161,15 @@ export class Resequencer {
   }
 
   /**
-   * Gives up the holes whose time has come. To be called after the packets of each wake-up, when every socket is
+   * Gives up the holes whose time has come, and lets go what was equalised. To be called after the packets of each wake-up, when every socket is
    * drained, and when {@link nextTimeout} is due.
    */
   handleTimeout(now: Instant): void {
+    this.giveUpHoles(now)
+    this.equaliser.release(this.output, now)
+  }
+
+  private giveUpHoles(now: Instant): void {
     const { held } = this
     if (held.count === 0) return
     while (held.oldest !== NONE && held.arrivedAt[held.oldest]! + this.holdUsMax <= now) {
@@ -191,8 +202,9 @@ export class Resequencer {
    */
   nextTimeout(): Instant {
     const { held } = this
-    if (held.oldest === NONE) return NEVER
-    const deadline = held.arrivedAt[held.oldest]! + this.holdUsMax
+    const equalisedAt = this.equaliser.nextTimeout()
+    if (held.oldest === NONE) return equalisedAt
+    const deadline = Math.min(equalisedAt, held.arrivedAt[held.oldest]! + this.holdUsMax)
     if (this.repairs) return deadline
     return Math.min(deadline, this.looksDue ? this.lastArrivalAt : this.silenceAt)
   }
@@ -209,6 +221,7 @@ export class Resequencer {
   /** The other end has restarted: delivers what is held and expects every sequence from 0. */
   reset(now: Instant): void {
     while (this.held.oldest !== NONE) this.releaseHole(this.held.bucketOf(this.held.oldest), now)
+    this.equaliser.release(this.output, NEVER)
     this.expected.fill(0)
     this.missing.fill(0)
     this.missingCount.fill(0)
@@ -258,8 +271,8 @@ export class Resequencer {
     if (ahead < 0) {
       this.receivePast(slot, bucket, sequence, ahead, flags, now)
     } else if (ahead === 0) {
-      this.deliver(slot, bucket, sequence)
-      this.deliverRun(bucket)
+      this.deliver(slot, bucket, sequence, stampUs, flags, now)
+      this.deliverRun(bucket, now)
     } else if (held.find(bucket, sequence) !== NONE) {
       this.dropDuplicate(slot)
     } else {
@@ -323,16 +336,17 @@ export class Resequencer {
     this.packetsGivenUp += count
     this.releasedAt[bucket] = now
     this.expected[bucket] = to
-    this.deliverRun(bucket)
+    this.deliverRun(bucket, now)
   }
 
   /** Delivers the held packets that have become next. */
-  private deliverRun(bucket: number): void {
+  private deliverRun(bucket: number, now: Instant): void {
     const { held } = this
     let first = held.first[bucket]!
     if (first === NONE) return
     while (first !== NONE && held.sequenceOf(first) === this.expected[bucket]) {
-      this.deliver(held.removeFirst(bucket), bucket, this.expected[bucket]!)
+      const stampUs = held.stampUs[first]!
+      this.deliver(held.removeFirst(bucket), bucket, this.expected[bucket]!, stampUs, 0, now)
       first = held.first[bucket]!
     }
     if (first !== NONE) {
@@ -347,10 +361,27 @@ export class Resequencer {
   }
 
   /** Delivers the expected packet of a bucket. */
-  private deliver(slot: number, bucket: number, sequence: number): void {
+  private deliver(
+    slot: number,
+    bucket: number,
+    sequence: number,
+    stampUs: number,
+    flags: number,
+    now: Instant,
+  ): void {
     if (this.missingCount[bucket] !== 0) this.clearMissing(bucket, sequence)
     this.expected[bucket] = (sequence + 1) & SEQUENCE_MASK
-    this.output.push(slot)
+    if (this.equalise) this.equaliseOne(slot, stampUs, flags, now)
+    else this.output.push(slot)
+  }
+
+  /** Holds a packet that is in order until it is as old as it would be by the slowest path. */
+  private equaliseOne(slot: number, stampUs: number, flags: number, now: Instant): void {
+    const { slowestUs, fastestUs } = this.paths.spread()
+    const isRepair = (flags & PacketFlag.Repair) !== 0
+    // The stamp of a repair is of its second journey, and it is late enough.
+    const wait = !isRepair && slowestUs - fastestUs <= EQUALISER_SPREAD_US_MAX
+    this.equaliser.push(slot, wait ? stampUs + slowestUs : now)
   }
 
   /** Whether the bit was set. */

@@ -7,6 +7,7 @@ import type { Path } from './path.js'
 import type { Peer } from './peer.js'
 import { ReplayWindow } from './replay-window.js'
 import { SentPackets } from './sent-packets.js'
+import { TrainArrival } from './train.js'
 
 /** IP and UDP headers of a datagram, IPv4: the unit in which rates are reckoned counts them. */
 export const OUTER_BYTES = 28
@@ -44,8 +45,7 @@ export class Channel {
   newest = -1
   newestAt: Instant = 0
   readonly gaps = new GapList()
-  /** A gap opened since the last feedback. */
-  newGap = false
+  readonly train = new TrainArrival()
   packets = 0
   bytes = 0
   /** Least one-way delay (relative, µs) in the running and the former feedback interval. */

@@ -115,6 +115,7 @@ function planeConfig(config: Config, records: Uint32Array[][]): PlaneConfig {
     device: {
       privateKey: config.interface.privateKey,
       scheduler: config.scheduler,
+      policy: config.policy,
       links: sockets.map(({ name, weight }) => ({ name, weight })),
       peers: config.peers.map((peer, i) => ({
         name: peer.name,

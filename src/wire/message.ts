@@ -108,6 +108,8 @@ export const CipherBit = { ChaCha20Poly1305: 1, Aes256Gcm: 2 } as const
 export const Feature = {
   /** It sends lost packets again, so a hole is worth waiting for. */
   Repairs: 1,
+  /** It wants TCP to see one delay, that of the slowest path, at both ends. */
+  Equalise: 2,
 } as const
 
 /** Message 1: `type | sender index 3 | e 32 | s 48 | payload 28 | mac1 16 | mac2 16`. */
@@ -143,6 +145,8 @@ export const CookieReply = {
 
 /** A control packet's payload is frames, each `kind u8 | body bytes u8 | body`; unknown kinds are skipped. */
 export const FrameKind = {
+  /** Fills a packet up to a size. Body: anything. */
+  Padding: 0,
   /** Asks the other end to report at once. Body: none. */
   Heartbeat: 1,
   /** Is anybody there? Body: 8 random bytes. Answered on the same path to the address it came from. */
@@ -157,6 +161,10 @@ export const FrameKind = {
   Close: 6,
   /** This path id will not be used again. Body: none. */
   PathClose: 7,
+  /** One packet of a train, see {@link Train}: the spacing in which they arrive shows the rate of the path. */
+  Train: 8,
+  /** What a train was received as, see {@link TrainReport}. */
+  TrainReport: 9,
 } as const
 
 export const FRAME_HEADER_BYTES = 2
@@ -180,7 +188,7 @@ export const FeedbackPath = {
   packets: 9,
   /** Bytes of datagrams received, u32 modulo 2^32. */
   receivedBytes: 13,
-  /** Least (receive - send stamp) since the frame before last, i32 µs, by the two ends' own clocks. */
+  /** Least (receive - send stamp) since the frame before last, i32 µs, relative; {@link OWD_UNKNOWN} if nothing came. */
   owdMin: 17,
   /** Counters from here up to newest are fully described by the ranges, u16 below newest. */
   completeFrom: 21,
@@ -189,9 +197,18 @@ export const FeedbackPath = {
   bytes: 25,
 } as const
 
+/** No packet came on the path since the frame before last. */
+export const OWD_UNKNOWN = 0x7fffffff
+
 /** A missing range: `distance of its last counter below newest u16 | length u8`. */
 export const MISSING_RANGE_BYTES = 3
 export const MISSING_RANGES_MAX = 40
+
+/** Train body: `number of the train u8 | packets in it u8`. */
+export const Train = { number: 0, packets: 1, bytes: 2 } as const
+
+/** Train report body: `path id u8 | number u8 | packets received u8 | bytes after the first u32 | span u32 (µs)`. */
+export const TrainReport = { path: 0, number: 1, packets: 2, received: 3, spanUs: 7, bytes: 11 } as const
 
 /** One line for people: what a datagram is, from its clear bytes alone. */
 export function describe(datagram: Uint8Array): string {

@@ -71,6 +71,7 @@ export class AdaptiveScheduler implements Scheduler {
       const path = this.paths[i]!
       if (!path.link.hasRoom) continue
       const capped = path.inFlightBytes >= path.rate.inFlightBytesMax
+      if (capped) path.capped = true
       const arrival = path.arrivalUs(PACKET_BYTES, now)
       const expected = capped ? arrival + CAP_WAIT_US : arrival
       if (expected < bestUs) {
