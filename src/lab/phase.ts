@@ -52,6 +52,8 @@ const SAMPLE_MS = 100
 /** The daemon is asked less often, so that looking does not change what is seen. */
 const STATUS_EVERY = 5
 const FIRST_PORT = 5301
+/** Late wake-ups of the emulator from here on are worth a word. */
+const PAUSE_NOTED_US = 20_000
 /** From the preparations to the scenario's zero. */
 const LEAD_MS = 300
 
@@ -119,6 +121,7 @@ class Play {
     this.done = true
     await Promise.all([sampling, playing])
     for (const task of this.counterTasks) await task.stop()
+    this.notePauses()
     return {
       mode: this.mode,
       zeroNs: this.zeroNs,
@@ -324,6 +327,18 @@ class Play {
         return
       }
     }
+  }
+
+  /** A machine that has stood still shows in the emulators: they were woken late. */
+  private notePauses(): void {
+    const wan = this.samples.at(-1)?.wan ?? []
+    const latestUs = Math.max(
+      0,
+      ...wan.flatMap((stats) => (stats ? [stats.ab.lateUsMax, stats.ba.lateUsMax] : [])),
+    )
+    if (latestUs < PAUSE_NOTED_US) return
+    const ms = Math.round(latestUs / 1000)
+    this.notes.push(`the machine kept the emulator waiting for up to ${ms} ms: gaps and delays include that`)
   }
 
   private async statuses(daemons: Daemons): Promise<Sample['status']> {
