@@ -277,12 +277,19 @@ function parse(file: SourceFile): ts.SourceFile {
   return ts.createSourceFile(file.path, file.text, ts.ScriptTarget.ES2022, true)
 }
 
-/** Files of ours that `file` imports, loads late, or starts as a worker. */
+/** Files of ours that `file` imports, loads late, or starts as a worker or program by their place beside it. */
 function importsOf(file: SourceFile): string[] {
-  const names = ts.preProcessFile(file.text, true, true).importedFiles.map((each) => each.fileName)
-  for (const [, name] of file.text.matchAll(/new URL\('(\.[^']+\.js)', import\.meta\.url\)/g))
+  const names = ts
+    .preProcessFile(file.text, true, true)
+    .importedFiles.map((each) => each.fileName)
+    .filter((name) => name.startsWith('.'))
+  // new URL('./x.js', import.meta.url), or a path joined to import.meta's.
+  for (const [, name] of file.text.matchAll(/new URL\('([\w./-]+\.js)', import\.meta\.url\)/g))
     names.push(name!)
-  return names.filter((name) => name.startsWith('.')).map((name) => resolve(file.path, name))
+  for (const [, name] of file.text.matchAll(/import\.meta\.(?:url|dirname)[^'\n]*'([\w./-]+\.js)'/g)) {
+    names.push(name!)
+  }
+  return names.map((name) => resolve(file.path, name))
 }
 
 function resolve(from: string, name: string): string {
