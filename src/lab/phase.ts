@@ -313,12 +313,18 @@ class Play {
   private async sample(): Promise<void> {
     const endUs = scenarioEndUs(this.scenario)
     let status: Sample['status'] = {}
-    for (let count = 0; !this.done && !this.hooks.signal.aborted; count++) {
-      await delay(Math.max(1, (count * SAMPLE_MS * 1000 - this.nowUs()) / 1000))
+    let statusDueUs = 0
+    while (!this.done && !this.hooks.signal.aborted) {
+      // The next whole tenth: after a pause of the machine none is made up for.
+      const tick = Math.max(0, Math.floor(this.nowUs() / 1000 / SAMPLE_MS) + 1) * SAMPLE_MS
+      await delay(tick - this.nowUs() / 1000)
       if (this.done) return
       try {
         const wan = await Promise.all(this.topology.links.map((link) => link.wan?.stats()))
-        if (this.daemons && count % STATUS_EVERY === 0) status = await this.statuses(this.daemons)
+        if (this.daemons && this.nowUs() >= statusDueUs) {
+          status = await this.statuses(this.daemons)
+          statusDueUs = this.nowUs() + STATUS_EVERY * SAMPLE_MS * 1000
+        }
         const sample = { timeUs: this.nowUs(), wan, status }
         this.samples.push(sample)
         this.hooks.onSample?.(sample, { events: this.events, endUs })

@@ -39,6 +39,8 @@ export function linkQueues(scenario: Scenario, samples: readonly Sample[], way: 
   )
 }
 
+const SPAN_US_MIN = 20_000
+
 function differences(
   scenario: Scenario,
   samples: readonly Sample[],
@@ -51,8 +53,13 @@ function differences(
     for (let i = 1; i < samples.length; i++) {
       const [before, now] = [wanOf(samples[i - 1]!, index, way), wanOf(samples[i]!, index, way)]
       if (!before || !now) return []
+      // Two looks close together would make noise of single frames; all links leave out the same ones.
+      if (samples[i]!.timeUs - samples[i - 1]!.timeUs < SPAN_US_MIN) continue
+      // The emulator itself says when it counted.
+      const ns = samples[i]!.wan[index]!.nowNs - samples[i - 1]!.wan[index]!.nowNs
+      const seconds = Math.max(ns / 1e9, SPAN_US_MIN / 1e6)
       timesS.push(samples[i]!.timeUs / 1e6)
-      values.push(value(now, before, (samples[i]!.timeUs - samples[i - 1]!.timeUs) / 1e6))
+      values.push(value(now, before, seconds))
     }
     return [{ name: link.name, timesS, values }]
   })
