@@ -170,7 +170,10 @@ function liveHooks(view: LiveView, signal: AbortSignal, terminal: Terminal): Run
       view.title = `${scenario.name}, ${text}`
       terminal.out(`${scenario.about}\n`)
     },
-    onSample: (sample, { events, endUs }) => view.show(sample, events, endUs),
+    onSample: (sample, { events, endUs }) => {
+      // After the end only results are exchanged: the last full picture stays.
+      if (sample.timeUs <= endUs) view.show(sample, events, endUs)
+    },
   }
 }
 

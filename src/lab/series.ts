@@ -92,6 +92,7 @@ export function goodputSeries(phase: Phase, name: string): Series {
 }
 
 const DELAY_STEP_S = 0.1
+const SILENCE_S = 0.5
 
 /** Delay of packets (one way) or pings (there and back), ms: the 99th percentile of each tenth of a second. */
 export function delaySeries(phase: Phase, name: string): Series | undefined {
@@ -109,10 +110,17 @@ export function delaySeries(phase: Phase, name: string): Series | undefined {
   } else if (record?.kind === 'ping') {
     for (const [sequence, rtt] of record.rttMs) put(record.startNs + (sequence - 1) * record.intervalNs, rtt)
   } else return undefined
-  const rising = [...bins].sort((a, b) => a[0] - b[0])
-  return {
-    name,
-    timesS: rising.map(([bin]) => bin * DELAY_STEP_S),
-    values: rising.map(([, values]) => quantile(values, 0.99)),
+  const timesS: number[] = []
+  const values: number[] = []
+  for (const [bin, delays] of [...bins].sort((a, b) => a[0] - b[0])) {
+    const timeS = bin * DELAY_STEP_S
+    if (timesS.length > 0 && timeS - timesS.at(-1)! > SILENCE_S) {
+      // Nothing came for a while: the line ends and begins anew.
+      timesS.push(timeS)
+      values.push(Number.NaN)
+    }
+    timesS.push(timeS)
+    values.push(quantile(delays, 0.99))
   }
+  return { name, timesS, values }
 }
