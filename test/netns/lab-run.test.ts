@@ -8,6 +8,9 @@ import { mainProgram } from '../../src/lab/programs.js'
 
 // The lab as its user starts it: the built program.
 
+/** How many runs are ended at random; PLAIT_LAB_KILLS=50 for a long test. */
+const runs = Number(process.env['PLAIT_LAB_KILLS'] ?? 6)
+
 const folder = mkdtempSync(join(tmpdir(), 'plait-lab-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
@@ -99,10 +102,9 @@ describe.runIf(process.getuid?.() === 0)('on emulated links', () => {
   })
 
   test('runs ended at any moment leave nothing that the next one does not remove', {
-    timeout: 300_000,
+    timeout: 90_000 + runs * 15_000,
   }, async () => {
     const random = new Prng(Number(process.env['PLAIT_LAB_SEED'] ?? 1))
-    const runs = Number(process.env['PLAIT_LAB_KILLS'] ?? 6)
     for (let i = 0; i < runs; i++) {
       const child = spawn(process.execPath, [mainProgram, 'lab', 'run', short], { stdio: 'ignore' })
       const end = ended(child)
