@@ -124,7 +124,11 @@ describe('docs/protocol.md', () => {
     expect(PROLOGUE).toHaveLength(7)
   })
 
-  it('names the ciphers by their bits', () => {
+  it('names ciphers and features by their bits', () => {
+    const features = table('feature | bit').rows
+    expect(Object.fromEntries(features.map((row) => [row['feature'], Number(row['bit'])]))).toEqual(
+      message.Feature,
+    )
     const { rows } = table('cipher | bit')
     expect(Object.fromEntries(rows.map((row) => [row['cipher'], Number(row['bit'])]))).toEqual(
       message.CipherBit,
@@ -148,7 +152,8 @@ describe('docs/protocol.md', () => {
     expect(layout('Feedback frame', bytes)).toEqual(fields)
     const { bytes: pathBytes, ...pathFields } = message.FeedbackPath
     expect(layout('Each path of it', pathBytes)).toMatchObject(pathFields)
-    expect(protocol).toContain(`missing ranges that follow, ${message.MISSING_RANGE_BYTES} bytes each`)
+    expect(protocol).toContain(`missing ranges that follow, at most ${message.MISSING_RANGES_MAX} |`)
+    expect(protocol).toContain(`the missing ranges, ${message.MISSING_RANGE_BYTES} bytes each`)
   })
 
   it('names every path state, and whether it carries data', () => {

@@ -92,8 +92,10 @@ const RULES: { name: string; rule: Rule; bad: SourceFile[]; complaints: string[]
     rule: noDeadFiles,
     bad: [
       file('package.json', '{ "bin": "dist/src/cli/main.js" }'),
+      file('scripts/demo', 'exec node dist/src/lab/gone.js'),
       file('src/cli/main.ts', "import './a.js'\nnew Worker(new URL('./worker.js', import.meta.url))\n"),
-      file('src/cli/a.ts', "await import('./late.js')\n"),
+      file('src/cli/a.ts', "await import('./late.js')\njoin(import.meta.dirname, 'program.js')\n"),
+      file('src/cli/program.ts', ''),
       file('src/cli/late.ts', ''),
       file('src/cli/worker.ts', ''),
       file('src/cli/dead.ts', ''),
@@ -101,7 +103,11 @@ const RULES: { name: string; rule: Rule; bad: SourceFile[]; complaints: string[]
       file('src/cli/tested.test.ts', "import './tested.js'\nimport './helper.js'\n"),
       file('src/cli/helper.ts', ''),
     ],
-    complaints: ['src/cli/dead.ts: nothing but', 'src/cli/tested.ts: nothing but'],
+    complaints: [
+      'scripts/demo: names dist/src/lab/gone.js',
+      'src/cli/dead.ts: nothing but',
+      'src/cli/tested.ts: nothing but',
+    ],
   },
   {
     name: 'no test runs alone',

@@ -52,8 +52,12 @@ export function addLab(
     .option('--seed <n>', 'seed of everything random', wholeNumber, 1)
     .action(async (given: string, flags: { end: EndName; seed: number }) =>
       result(
-        await guarded(terminal, () =>
-          labShell(findScenario(given), flags.seed, flags.end, (text) => terminal.err(text)),
+        await guarded(
+          terminal,
+          (signal) =>
+            labShell(findScenario(given), flags.seed, flags.end, (text) => terminal.err(text), signal),
+          // Ctrl-C is for what runs in the shell.
+          ['SIGTERM', 'SIGHUP'],
         ),
       ),
     )
@@ -166,12 +170,19 @@ function liveHooks(view: LiveView, signal: AbortSignal, terminal: Terminal): Run
       view.title = `${scenario.name}, ${text}`
       terminal.out(`${scenario.about}\n`)
     },
-    onSample: (sample, { events, endUs }) => view.show(sample, events, endUs),
+    onSample: (sample, { events, endUs }) => {
+      // After the end only results are exchanged: the last full picture stays.
+      if (sample.timeUs <= endUs) view.show(sample, events, endUs)
+    },
   }
 }
 
 /** Runs a lab verb; the first signal ends it in an orderly way, a second one at once. */
-async function guarded(terminal: Terminal, work: (signal: AbortSignal) => Promise<number>): Promise<number> {
+async function guarded(
+  terminal: Terminal,
+  work: (signal: AbortSignal) => Promise<number>,
+  signals: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'],
+): Promise<number> {
   const abort = new AbortController()
   let status = 0
   const onSignal = (name: NodeJS.Signals): void => {
@@ -181,7 +192,6 @@ async function guarded(terminal: Terminal, work: (signal: AbortSignal) => Promis
     terminal.err('taking the lab down\n')
     abort.abort()
   }
-  const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP']
   for (const name of signals) process.on(name, onSignal)
   try {
     return await work(abort.signal)

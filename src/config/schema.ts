@@ -198,6 +198,11 @@ export const CONFIG_TABLE = {
       'Age of a session at which new keys are made.',
       '2m',
     ),
+    cipher: optional(
+      oneOf(['chacha20-poly1305']),
+      'The only cipher offered for packets. One end is enough.',
+      'AES-256-GCM where both processors have instructions for it, else ChaCha20-Poly1305',
+    ),
   }),
 } as const satisfies Fields
 

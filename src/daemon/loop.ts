@@ -80,7 +80,7 @@ export class Loop {
       now,
       random: systemRandom,
       primitives,
-      ciphers: new NativePacketCiphers(),
+      ciphers: new NativePacketCiphers(config.withoutAes),
       pool: this.pool,
       workClock: monotonicNow,
     })

@@ -111,6 +111,7 @@ function planeConfig(config: Config, records: Uint32Array[][]): PlaneConfig {
     tunName: config.interface.name,
     offload: config.offload === 'auto',
     slabBytes: SLAB_BYTES,
+    withoutAes: config.testing.cipher === 'chacha20-poly1305',
     sockets: sockets.map(({ device, address, port }) => ({ device, address, port })),
     device: {
       privateKey: config.interface.privateKey,

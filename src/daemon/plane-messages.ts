@@ -10,6 +10,8 @@ export interface PlaneConfig {
   /** One socket per link, in the order of device.links. */
   sockets: { device: string; address: string; port: number }[]
   slabBytes: number
+  /** ChaCha20-Poly1305 even where the processor has AES instructions. */
+  withoutAes: boolean
 }
 
 /** Main thread → data plane. */

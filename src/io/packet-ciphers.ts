@@ -27,7 +27,12 @@ export class NativePacketCiphers implements PacketCiphers {
    * AES-256-GCM (2) is the faster by 2.5 times where the processor has AES instructions. Without them it is several
    * times slower than ChaCha20-Poly1305 (1) and not constant in time, so it is not offered at all.
    */
-  readonly preferred: readonly Cipher[] = native.hasAes() ? [2, 1] : [1]
+  readonly preferred: readonly Cipher[]
+
+  /** `withoutAes`: as if the processor had no AES instructions. */
+  constructor(withoutAes = false) {
+    this.preferred = native.hasAes() && !withoutAes ? [2, 1] : [1]
+  }
 
   key(cipher: Cipher, key: Uint8Array): PacketKey {
     return new NativePacketKey(cipher, key)

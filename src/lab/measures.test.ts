@@ -46,7 +46,7 @@ test('a gap is the longest silence of the device, also while it is not there', (
       counters((ms) => (ms >= 1000 ? 0 : 1e6), 300),
       span(0, 1500),
     ),
-  ).toBe(490)
+  ).toBe(500)
 })
 
 test('time to full rate is the start of the first half second that has it', () => {

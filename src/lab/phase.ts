@@ -52,6 +52,8 @@ const SAMPLE_MS = 100
 /** The daemon is asked less often, so that looking does not change what is seen. */
 const STATUS_EVERY = 5
 const FIRST_PORT = 5301
+/** Late wake-ups of the emulator from here on are worth a word. */
+const PAUSE_NOTED_US = 20_000
 /** From the preparations to the scenario's zero. */
 const LEAD_MS = 300
 
@@ -119,6 +121,7 @@ class Play {
     this.done = true
     await Promise.all([sampling, playing])
     for (const task of this.counterTasks) await task.stop()
+    this.notePauses()
     return {
       mode: this.mode,
       zeroNs: this.zeroNs,
@@ -310,12 +313,18 @@ class Play {
   private async sample(): Promise<void> {
     const endUs = scenarioEndUs(this.scenario)
     let status: Sample['status'] = {}
-    for (let count = 0; !this.done && !this.hooks.signal.aborted; count++) {
-      await delay(Math.max(1, (count * SAMPLE_MS * 1000 - this.nowUs()) / 1000))
+    let statusDueUs = 0
+    while (!this.done && !this.hooks.signal.aborted) {
+      // The next whole tenth: after a pause of the machine none is made up for.
+      const tick = Math.max(0, Math.floor(this.nowUs() / 1000 / SAMPLE_MS) + 1) * SAMPLE_MS
+      await delay(tick - this.nowUs() / 1000)
       if (this.done) return
       try {
         const wan = await Promise.all(this.topology.links.map((link) => link.wan?.stats()))
-        if (this.daemons && count % STATUS_EVERY === 0) status = await this.statuses(this.daemons)
+        if (this.daemons && this.nowUs() >= statusDueUs) {
+          status = await this.statuses(this.daemons)
+          statusDueUs = this.nowUs() + STATUS_EVERY * SAMPLE_MS * 1000
+        }
         const sample = { timeUs: this.nowUs(), wan, status }
         this.samples.push(sample)
         this.hooks.onSample?.(sample, { events: this.events, endUs })
@@ -324,6 +333,18 @@ class Play {
         return
       }
     }
+  }
+
+  /** A machine that has stood still shows in the emulators: they were woken late. */
+  private notePauses(): void {
+    const wan = this.samples.at(-1)?.wan ?? []
+    const latestUs = Math.max(
+      0,
+      ...wan.flatMap((stats) => (stats ? [stats.ab.lateUsMax, stats.ba.lateUsMax] : [])),
+    )
+    if (latestUs < PAUSE_NOTED_US) return
+    const ms = Math.round(latestUs / 1000)
+    this.notes.push(`the machine kept the emulator waiting for up to ${ms} ms: gaps and delays include that`)
   }
 
   private async statuses(daemons: Daemons): Promise<Sample['status']> {

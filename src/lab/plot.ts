@@ -33,7 +33,8 @@ export function plotSvg(options: PlotOptions): string {
   const tops = stacked ? stack(series) : series.map((s) => s.values)
   const highest = [...tops, ...over.map((s) => s.values)].flat().filter(Number.isFinite)
   const max = niceMax(highest.length > 0 ? highest.reduce((a, b) => Math.max(a, b), 0) : 1)
-  const x = (s: number): string => (LEFT + (Math.max(0, s) / endS) * (WIDTH - LEFT - RIGHT)).toFixed(1)
+  const x = (s: number): string =>
+    (LEFT + (Math.min(endS, Math.max(0, s)) / endS) * (WIDTH - LEFT - RIGHT)).toFixed(1)
   const y = (v: number): string => (HEIGHT - BOTTOM - (v / max) * (HEIGHT - TOP - BOTTOM)).toFixed(1)
   const colour = (i: number): string => `s${((options.firstColour ?? 0) + i) % 8}`
   const parts: string[] = []

@@ -126,6 +126,13 @@ const LINK_KEYS = ['name', 'site', 'kind', 'mtu', 'nat', 'weight', 'rtt', 'trace
 const TRAFFIC_KEYS = ['name', 'kind', 'way', 'site', 'lan', 'from', 'for']
 const EVENT_SET_KEYS = ['rate', 'delay', 'jitter', 'loss', 'loss-burst', 'queue', 'path-mtu']
 const END_NAMES: readonly EndName[] = ['a', 'b', 'c']
+/** Every key of a scenario file, for the manual to be held against. */
+export const SCENARIO_KEYS = {
+  top: TOP_KEYS,
+  link: LINK_KEYS,
+  traffic: TRAFFIC_KEYS,
+  eventSet: EVENT_SET_KEYS,
+} as const
 /** Longest time a scenario may take: nobody waits longer by intention. */
 const TIME_US_MAX = 24 * 3600e6
 

@@ -39,6 +39,8 @@ export function linkQueues(scenario: Scenario, samples: readonly Sample[], way: 
   )
 }
 
+const SPAN_US_MIN = 20_000
+
 function differences(
   scenario: Scenario,
   samples: readonly Sample[],
@@ -51,8 +53,13 @@ function differences(
     for (let i = 1; i < samples.length; i++) {
       const [before, now] = [wanOf(samples[i - 1]!, index, way), wanOf(samples[i]!, index, way)]
       if (!before || !now) return []
+      // Two looks close together would make noise of single frames; all links leave out the same ones.
+      if (samples[i]!.timeUs - samples[i - 1]!.timeUs < SPAN_US_MIN) continue
+      // The emulator itself says when it counted.
+      const ns = samples[i]!.wan[index]!.nowNs - samples[i - 1]!.wan[index]!.nowNs
+      const seconds = Math.max(ns / 1e9, SPAN_US_MIN / 1e6)
       timesS.push(samples[i]!.timeUs / 1e6)
-      values.push(value(now, before, (samples[i]!.timeUs - samples[i - 1]!.timeUs) / 1e6))
+      values.push(value(now, before, seconds))
     }
     return [{ name: link.name, timesS, values }]
   })
@@ -85,6 +92,7 @@ export function goodputSeries(phase: Phase, name: string): Series {
 }
 
 const DELAY_STEP_S = 0.1
+const SILENCE_S = 0.5
 
 /** Delay of packets (one way) or pings (there and back), ms: the 99th percentile of each tenth of a second. */
 export function delaySeries(phase: Phase, name: string): Series | undefined {
@@ -102,10 +110,17 @@ export function delaySeries(phase: Phase, name: string): Series | undefined {
   } else if (record?.kind === 'ping') {
     for (const [sequence, rtt] of record.rttMs) put(record.startNs + (sequence - 1) * record.intervalNs, rtt)
   } else return undefined
-  const rising = [...bins].sort((a, b) => a[0] - b[0])
-  return {
-    name,
-    timesS: rising.map(([bin]) => bin * DELAY_STEP_S),
-    values: rising.map(([, values]) => quantile(values, 0.99)),
+  const timesS: number[] = []
+  const values: number[] = []
+  for (const [bin, delays] of [...bins].sort((a, b) => a[0] - b[0])) {
+    const timeS = bin * DELAY_STEP_S
+    if (timesS.length > 0 && timeS - timesS.at(-1)! > SILENCE_S) {
+      // Nothing came for a while: the line ends and begins anew.
+      timesS.push(timeS)
+      values.push(Number.NaN)
+    }
+    timesS.push(timeS)
+    values.push(quantile(delays, 0.99))
   }
+  return { name, timesS, values }
 }

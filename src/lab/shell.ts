@@ -12,6 +12,7 @@ export async function labShell(
   seed: number,
   end: EndName,
   say: (text: string) => void,
+  signal: AbortSignal,
 ): Promise<number> {
   requireLab(programsFor(scenario, []))
   requireDaemon()
@@ -36,7 +37,7 @@ export async function labShell(
         '',
       ].join('\n'),
     )
-    return await interactiveShell(topology.end(end), `plait ${scenario.name} ${end}`)
+    return await interactiveShell(topology.end(end), `plait ${scenario.name} ${end}`, signal)
   } finally {
     await daemons?.stopAll()
     await topology?.stop()
@@ -44,9 +45,9 @@ export async function labShell(
   }
 }
 
-function interactiveShell(namespace: string, prompt: string): Promise<number> {
+function interactiveShell(namespace: string, prompt: string, signal: AbortSignal): Promise<number> {
   const shell = process.env['SHELL'] ?? '/bin/sh'
-  // Ctrl-C is for what runs in the shell.
+  // Ctrl-C is for what runs in the shell; without a handler it would end us.
   const ignore = (): void => {}
   process.on('SIGINT', ignore)
   return new Promise((resolve) => {
@@ -54,6 +55,8 @@ function interactiveShell(namespace: string, prompt: string): Promise<number> {
       stdio: 'inherit',
       env: { ...process.env, PS1: `[${prompt}] \\$ `, PLAIT_LAB: prompt },
     })
+    const hangUp = (): void => void child.kill('SIGHUP')
+    signal.addEventListener('abort', hangUp, { once: true })
     child.on('close', (code) => {
       process.removeListener('SIGINT', ignore)
       resolve(code ?? 1)

@@ -218,7 +218,8 @@ export class Topology {
       `route add default via ${inner}.1 dev ${name} table ${100 + link.index}`,
       `rule add from ${inner}.0/24 lookup ${100 + link.index} priority ${1000 + link.index}`,
     ])
-    const rules = `table ip plait { chain out { type nat hook postrouting priority 100; oifname "${name}" masquerade; } }`
+    const chain = `type nat hook postrouting priority 100\noifname "${name}" masquerade`
+    const rules = `table ip plait {\nchain out {\n${chain}\n}\n}\n`
     runSync('ip', ['netns', 'exec', this.end(router), 'nft', '-f', '-'], rules)
   }
 

@@ -1,6 +1,7 @@
 /**
  * Two ends with real daemons in network namespaces, joined by links that are the test's to break. Built from the lab's
- * topology; every namespace carries a random suffix, and all is gone afterwards, however a test ends.
+ * topology; every namespace carries a random suffix, and all is gone
+ * afterwards, however a test ends.
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
@@ -50,6 +51,9 @@ export interface EndOptions {
   readonly presharedKey?: string
   /** In place of the other end's true public key. */
   readonly peerKey?: string
+  /** Beside the other end's addresses. */
+  readonly allowedIps?: readonly string[]
+  readonly defaultRoute?: boolean
   /** Further lines of the configuration. */
   readonly extra?: readonly string[]
 }
@@ -69,13 +73,19 @@ export class Net {
   static async build(links: readonly LinkOptions[], outer: 4 | 6 = 4): Promise<Net> {
     sweepDeadRuns()
     const state = LabState.create()
-    removeLater(state)
+    states.add(state)
     const plan = ({ name, mbit = 1000, nat = false }: LinkOptions) => {
       const model = { ...PLAIN, rateBitsPerSec: mbit * 1e6 }
       return { name, site: 'a', kind: 'veth', mtu: 1500, nat, up: model, down: model } as const
     }
     const topology = await Topology.build(state, { links: links.map(plan), lan: [] }, 1)
-    return new Net(state, topology, links, outer)
+    const net = new Net(state, topology, links, outer)
+    // Without its tunnel an end must not reach the other one's inner address in the clear, by way of a link.
+    for (const end of ['a', 'b'] as const) {
+      net.run(end, 'ip', 'route', 'add', 'unreachable', '10.77.0.0/24', 'metric', '9999')
+      net.run(end, 'ip', '-6', 'route', 'add', 'unreachable', 'fd77::/64', 'metric', '9999')
+    }
+    return net
   }
 
   namespace(end: End): string {
@@ -113,7 +123,8 @@ export class Net {
       `    public-key: ${options.peerKey ?? this.keys[other].publicKey}`,
       ...(options.presharedKey === undefined ? [] : [`    preshared-key: ${options.presharedKey}`]),
       ...(end === 'a' ? [`    endpoint: "${server}"`] : []),
-      `    allowed-ips: [${INNER4[other]}/32, "${INNER6[other]}/128"]`,
+      `    allowed-ips: [${[`${INNER4[other]}/32`, `"${INNER6[other]}/128"`, ...(options.allowedIps ?? [])].join(', ')}]`,
+      ...(options.defaultRoute === undefined ? [] : [`    default-route: ${options.defaultRoute}`]),
       ...(end === 'a' ? ['links:'] : []),
       ...(end === 'a'
         ? Object.entries(links).map(
@@ -125,9 +136,14 @@ export class Net {
     writeFileSync(this.configFile(end), `${lines.join('\n')}\n`, { mode: 0o600 })
   }
 
+  /** Words after `node` that bring an end's plait up. */
+  upWords(end: End): string[] {
+    return [mainProgram, 'up', this.configFile(end)]
+  }
+
   /** Starts an end's plait as anyone would. */
   start(end: End): Task {
-    const task = taskIn(this.namespace(end), process.execPath, [mainProgram, 'up', this.configFile(end)])
+    const task = taskIn(this.namespace(end), process.execPath, this.upWords(end))
     this.tasks.set(end, task)
     return task
   }
@@ -205,7 +221,12 @@ export class Net {
 
   /** Runs a program inside an end to its end; throws when it fails. */
   run(end: End, program: string, ...args: string[]): string {
-    return runSync('ip', ['netns', 'exec', this.namespace(end), program, ...args])
+    return this.runAt(this.namespace(end), program, ...args)
+  }
+
+  /** The same in any namespace, as that of a router. */
+  runAt(namespace: string, program: string, ...args: string[]): string {
+    return runSync('ip', ['netns', 'exec', namespace, program, ...args])
   }
 
   task(end: End, program: string, ...args: string[]): Task {
@@ -381,13 +402,11 @@ process.on('exit', () => {
 })
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
 
-function removeLater(state: LabState): void {
-  states.add(state)
-  afterAll(() => {
-    state.remove()
-    states.delete(state)
-  })
-}
+// This module is loaded anew for each test file, so this runs after the last test of the file.
+afterAll(() => {
+  for (const state of states) state.remove()
+  states.clear()
+})
 
 /** Contents of a file, or undefined. */
 export function readIfThere(path: string): string | undefined {

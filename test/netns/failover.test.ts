@@ -1,0 +1,133 @@
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { delay, describeNetns, type End, gapMs, INNER4, monotonicNs, Net, until } from './harness.js'
+
+const NOTICED_MS_MAX = 500
+const USED_AGAIN_MS_MAX = 5000
+
+/** Ms from `sinceNs` to the first event of an end on a path that matches, which tells of one of the states. */
+async function changedAfterMs(
+  net: Net,
+  end: End,
+  path: string,
+  to: string,
+  sinceNs: number,
+): Promise<number> {
+  const events = await net.events(end)
+  const event = events.find(
+    ({ kind, atNs, path: name, text }) =>
+      kind === 'path-state' && atNs >= sinceNs && name?.includes(path) && text.includes(`→ ${to}:`),
+  )
+  return event === undefined ? Number.NaN : (event.atNs - sinceNs) / 1e6
+}
+
+describeNetns('one of three links goes silent', () => {
+  let net: Net
+  beforeAll(async () => {
+    net = await Net.build([
+      { name: 'one', mbit: 100 },
+      { name: 'two', mbit: 100 },
+      { name: 'three', mbit: 100 },
+    ])
+    await net.up()
+  })
+  afterAll(() => net.stopAll())
+
+  it('and TCP goes on, both ends notice, and the link is used again when it is back', {
+    timeout: 40_000,
+  }, async () => {
+    const stream = await net.startStream('a', INNER4.b, '11s')
+    await delay(1500)
+    const silentNs = net.blackhole('two', true)
+    await delay(3500)
+    for (const [end, path] of [
+      ['a', 'two'],
+      ['b', '10.71.2.2'],
+    ] as const) {
+      expect(await changedAfterMs(net, end, path, 'suspect', silentNs)).toBeLessThan(NOTICED_MS_MAX)
+      const state = (await net.paths(end)).find(
+        (each) => each.link === path || each.remote.startsWith(path),
+      )?.state
+      expect(state).toBe('down')
+    }
+    const sentBefore = (await net.paths('a')).find((path) => path.link === 'two')!.bytesOut
+    const backNs = net.blackhole('two', false)
+    await until(
+      async () => (await net.paths('a')).find((path) => path.link === 'two')!.bytesOut > sentBefore + 1e6,
+      USED_AGAIN_MS_MAX,
+      'link two is not used again',
+    )
+    expect((monotonicNs() - backNs) / 1e6).toBeLessThan(USED_AGAIN_MS_MAX)
+    const { received } = await stream.result()
+    const silentMs = silentNs / 1e6
+    expect(gapMs(received.arrivalsMs, silentMs - 500, silentMs + 3500)).toBeLessThan(1000)
+    const later = received.arrivalsMs.filter((ms) => ms > silentMs + 1000 && ms < silentMs + 3000)
+    expect(later.length).toBeGreaterThan(100)
+  })
+
+  it('also when little is sent', { timeout: 20_000 }, async () => {
+    await net.untilUp()
+    const packets = await net.startPackets('a', INNER4.b, 20, 4)
+    await delay(1500)
+    const silentNs = net.blackhole('three', true)
+    await delay(1500)
+    for (const [end, path] of [
+      ['a', 'three'],
+      ['b', '10.71.3.2'],
+    ] as const) {
+      expect(await changedAfterMs(net, end, path, 'suspect', silentNs)).toBeLessThan(NOTICED_MS_MAX)
+    }
+    net.blackhole('three', false)
+    await packets.result()
+    await net.untilUp([], USED_AGAIN_MS_MAX)
+  })
+})
+
+describeNetns('a link behind NAT', () => {
+  let net: Net
+  beforeAll(async () => {
+    net = await Net.build([{ name: 'home', nat: true }, { name: 'other' }])
+    await net.up()
+  })
+  afterAll(() => net.stopAll())
+
+  /** Remote address and port of the NATed path at the server. */
+  const remote = async (): Promise<string> =>
+    (await net.paths('b')).find((path) => path.remote.startsWith('10.71.1.'))!.remote
+
+  async function follows(change: () => void): Promise<void> {
+    const packets = await net.startPackets('a', INNER4.b, 200, 4)
+    await delay(1000)
+    const [before, count] = [await remote(), (await net.paths('b')).length]
+    change()
+    await until(
+      async () => (await remote()) !== before,
+      3000,
+      () => `the server stays with ${before}`,
+    )
+    const { lost, sent } = await packets.result()
+    // What the server sent to the old address is lost; the client's own packets are not.
+    expect(lost).toBe(0)
+    expect(sent).toBe(800)
+    const paths = await net.paths('b')
+    expect(paths.length).toBe(count)
+    expect(paths.map((path) => path.state)).toEqual(['up', 'up'])
+    expect(await net.ping(INNER4.b, '-c', '20', '-i', '0.02')).toEqual({ sent: 20, received: 20 })
+    await net.untilUp()
+  }
+
+  it('is followed to another port', { timeout: 20_000 }, () =>
+    follows(() => {
+      const router = net.topology.end('nat-home')
+      const rules =
+        'flush table ip plait; table ip plait { chain out { oifname "home" meta l4proto udp masquerade to :40000-40100; } }'
+      const nft = net.topology.link('home').publicAddress
+      net.runAt(router, 'nft', rules)
+      // Masquerading forgets its mappings when the address goes.
+      net.runAt(router, 'ip', 'address', 'delete', `${nft}/24`, 'dev', 'home')
+      net.runAt(router, 'ip', 'address', 'add', `${nft}/24`, 'dev', 'home')
+      net.runAt(router, 'ip', 'route', 'replace', 'default', 'via', '10.71.1.1', 'dev', 'home')
+    }),
+  )
+
+  it('is followed to another address', { timeout: 20_000 }, () => follows(() => net.topology.rebind('home')))
+})
