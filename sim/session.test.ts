@@ -221,7 +221,7 @@ test('two links of unlike delay, nothing lost: a bulk flow comes out in the orde
   const world = new World({
     seed: 1,
     primitives,
-    links: [{ up: { delayUs: 8_000 } }, { up: { delayUs: 45_000, jitterUs: 4_000 } }],
+    links: [{ up: { delayUs: 8_000 } }, { up: { delayUs: 45_000 } }],
   })
   const flow = new DatagramFlow(world.clock, world.ledger, world.client, world.server, {
     name: 'bulk',
