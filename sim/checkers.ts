@@ -83,6 +83,8 @@ const BEFORE_WIRE: readonly DropReason[] = [
   'noPath',
   'packetTooBig',
   'poolEmpty',
+  // Scheduled, and its session ended before it was sealed.
+  'sessionExpired',
 ]
 const AFTER_WIRE: readonly DropReason[] = [
   'unknownType',

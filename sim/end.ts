@@ -55,6 +55,8 @@ const delivered = new PacketBatch(BATCH_ROWS)
 const taken = new PacketBatch(BATCH_ROWS)
 const identity = new Identity()
 const WAKE_ROUNDS_MAX = 1000
+/** About what a socket's receive buffer holds. */
+const SOCKET_DATAGRAMS_MAX = 4_096
 /** Linux's default for a TUN device. */
 const TUN_QUEUE_PACKETS = 500
 /** A loop that may not read the TUN now tries again after this time at the latest. */
@@ -95,6 +97,9 @@ export class End {
   private readonly waker: Handler
   private readonly timer: Handler
   private lastLocal = Number.NEGATIVE_INFINITY
+  private asleepUntil = Number.NEGATIVE_INFINITY
+  private clockStopsAt: Instant = NEVER
+  private clockLostUs: DurationUs = 0
   private readonly random: Prng
   /** Randomness of the traffic that starts here, apart from the machine's. */
   readonly trafficRandom: Prng
@@ -139,13 +144,15 @@ export class End {
 
   /** This end's monotonic clock at the world's `now`; never goes back. */
   local(now: Instant): Instant {
-    const value = this.machine.clockBaseUs + Math.floor(now * (1 + this.machine.clockDriftPpm * 1e-6))
-    return value
+    const running = Math.min(now, this.clockStopsAt) - this.clockLostUs
+    return this.machine.clockBaseUs + Math.floor(running * (1 + this.machine.clockDriftPpm * 1e-6))
   }
 
   /** The first moment of the world at which {@link local} shows `instant`. */
   private worldTime(instant: Instant): Instant {
-    let world = Math.ceil((instant - this.machine.clockBaseUs) / (1 + this.machine.clockDriftPpm * 1e-6))
+    let world =
+      Math.ceil((instant - this.machine.clockBaseUs) / (1 + this.machine.clockDriftPpm * 1e-6)) +
+      this.clockLostUs
     while (this.local(world) < instant) world++
     return world
   }
@@ -192,6 +199,27 @@ export class End {
     this.scheduleWake()
   }
 
+  /**
+   * The machine sleeps from now until `until`: nothing runs, and what comes to its sockets is lost beyond their
+   * buffers. `clockRuns`: a machine that was merely stopped; else a suspend, during which the clock stands still.
+   */
+  suspend(until: Instant, clockRuns: boolean): void {
+    const from = this.clock.now
+    this.asleepUntil = until
+    if (!clockRuns) this.clockStopsAt = from
+    this.clock.call(until, () => {
+      this.asleepUntil = Number.NEGATIVE_INFINITY
+      this.clockStopsAt = NEVER
+      if (!clockRuns) this.clockLostUs += until - from
+      this.timerAt = NEVER
+      this.scheduleWake()
+    })
+  }
+
+  private get asleep(): boolean {
+    return this.clock.now < this.asleepUntil
+  }
+
   private addDrops(to: DropSums): void {
     const counts = this.device.drops.snapshot()
     for (const reason of dropReasonNames) {
@@ -211,7 +239,7 @@ export class End {
    * program not running. To be filled (slab, length, flags) and given to {@link tunSend}.
    */
   tunSlot(): number {
-    if (!this.running) return -1
+    if (!this.running || this.asleep) return -1
     const slot = this.tun.length < TUN_QUEUE_PACKETS && this.device.tunRoom > 0 ? this.pool.take() : -1
     if (slot < 0) this.tunRefused++
     return slot
@@ -223,7 +251,12 @@ export class End {
   }
 
   private datagramArrived(link: number, slot: number): void {
-    this.inboxes[link]!.push(slot)
+    const inbox = this.inboxes[link]!
+    if (inbox.length >= SOCKET_DATAGRAMS_MAX) {
+      this.network.lose(slot)
+      return
+    }
+    inbox.push(slot)
     this.scheduleWake()
   }
 
@@ -240,7 +273,7 @@ export class End {
   /** One turn of the loop. */
   private wake(): void {
     this.wakePending = false
-    if (!this.running) return
+    if (!this.running || this.asleep) return
     const now = this.local(this.clock.now)
     assert(now >= this.lastLocal, "an end's clock went back")
     this.lastLocal = now

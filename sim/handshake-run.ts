@@ -49,13 +49,15 @@ export function runHandshake(seed: number, primitives: Primitives): Outcome {
     ...(rekeyAfterUs ? { rekeyAfterUs } : {}),
   })
 
-  const flows = [
-    [world.client, world.server],
-    [world.server, world.client],
-  ].map(
-    ([from, to], i) =>
-      new DatagramFlow(world.clock, world.ledger, from!, to!, {
-        name: i === 0 ? 'there' : 'back',
+  const { client: clientHost, server: serverHost } = world
+  const there = [clientHost, serverHost] as const
+  const back = [serverHost, clientHost] as const
+  // Traffic both ways mostly; one way only leaves more to the heartbeats.
+  const ways = [[there, back], [there, back], [there, back], [there], [back]][random.below(5)]!
+  const flows = ways.map(
+    ([from, to]) =>
+      new DatagramFlow(world.clock, world.ledger, from, to, {
+        name: from === clientHost ? 'there' : 'back',
         family: random.next() < 0.5 ? 4 : 6,
         bytes: 100 + random.below(1200),
         intervalUs: 20 * MILLISECOND,
@@ -122,6 +124,7 @@ export function runHandshake(seed: number, primitives: Primitives): Outcome {
       clientClock: client.clockBaseUs,
       serverClock: server.clockBaseUs,
       attacker: attacker ? attacker.replayed : 'none',
+      flows: flows.map((flow) => flow.record.name).join('/'),
       restarts,
       rebinds,
       blackholes,

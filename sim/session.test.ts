@@ -13,17 +13,18 @@ beforeAll(async () => {
   primitives = await loadPrimitives()
 })
 
-/** A world with a stream each way, of 200 packets a second from the beginning. */
+/** A world with a stream each way from the beginning. */
 function streams(
   options: Partial<WorldOptions>,
   until: number,
+  intervalUs = 5 * MILLISECOND,
 ): { world: World; there: DatagramFlow; back: DatagramFlow } {
   const world = new World({ seed: 1, primitives, links: [{}, { up: { delayUs: 15_000 } }], ...options })
   const flow = (name: string, from: typeof world.client, to: typeof world.client): DatagramFlow =>
     new DatagramFlow(world.clock, world.ledger, from, to, {
       name,
       bytes: 1_000,
-      intervalUs: 5 * MILLISECOND,
+      intervalUs,
       until,
     })
   return {
@@ -166,4 +167,84 @@ test('a link that works again is used again within 5 s, and a blackhole is notic
       expect(record.sent - record.delivered).toBeLessThan(50)
     }
   }
+})
+
+describe('a machine that slept is back within 3 s, however long it was, whatever its clock did meanwhile', () => {
+  const cases = [0, 1].flatMap((end) =>
+    [false, true].flatMap((clockRuns) => [2, 30, 200].map((seconds) => ({ end, clockRuns, seconds }))),
+  )
+  test.each(cases)('end $end, clock runs: $clockRuns, $seconds s', ({ end, clockRuns, seconds }) => {
+    const wakesAt = (4 + seconds) * SECOND
+    const { world, there, back } = streams(
+      { bothKnowEndpoints: end === 1 },
+      wakesAt + 6 * SECOND,
+      50 * MILLISECOND,
+    )
+    world.run(4 * SECOND)
+    world.ends[end]!.suspend(wakesAt, clockRuns)
+    world.run(wakesAt + 3 * SECOND)
+    const sentBefore = [there, back].map(({ record }) => record.sent)
+    world.run(wakesAt + 10 * SECOND)
+    const lost = [there, back].map(({ record }, i) => {
+      let missing = 0
+      for (let n = sentBefore[i]!; n < record.sent; n++) if (!record.isDelivered(n)) missing++
+      return missing
+    })
+    expect(lost).toEqual([0, 0])
+    expect(world.faultsAtRest()).toEqual([])
+  })
+})
+
+test('an idle tunnel whose server starts anew without knowing where the client is: found by the next heartbeat', () => {
+  for (let seed = 1; seed <= 10; seed++) {
+    const { world } = streams({ seed, keepaliveUs: 2 * SECOND }, 3 * SECOND)
+    world.run((10 + seed / 3) * SECOND)
+    world.server.end.restart()
+    const before = sessions(world)
+    world.run(world.clock.now + 2 * SECOND + 3 * SECOND)
+    expect(sessions(world)[0]).toBeGreaterThan(before[0]!)
+    const { now } = world.clock
+    const flow = new DatagramFlow(world.clock, world.ledger, world.server, world.client, {
+      name: 'later',
+      bytes: 100,
+      intervalUs: 20 * MILLISECOND,
+      from: now,
+      until: now + 1 * SECOND,
+    })
+    world.run(now + 5 * SECOND)
+    expect(flow.record.delivered).toBe(flow.record.sent)
+    expect(world.faultsAtRest()).toEqual([])
+  }
+})
+
+test('two links of unlike delay, nothing lost: a bulk flow comes out in the order it went in', () => {
+  const world = new World({
+    seed: 1,
+    primitives,
+    links: [{ up: { delayUs: 8_000 } }, { up: { delayUs: 45_000 } }],
+  })
+  const flow = new DatagramFlow(world.clock, world.ledger, world.client, world.server, {
+    name: 'bulk',
+    bytes: 1_200,
+    intervalUs: 1 * MILLISECOND,
+    until: 8 * SECOND,
+  })
+  // The first packets come before the flow is known as bulk; they are sparse, and not held back.
+  world.run(2 * SECOND)
+  const early = flow.record.reordered
+  world.run(12 * SECOND)
+  expect(flow.record.reordered - early).toBe(0)
+  expect(flow.record.delivered).toBe(flow.record.sent)
+  for (const line of [0, 1]) expect(world.line(line).up!.counts.passed).toBeGreaterThan(3_000)
+  expect(world.faultsAtRest()).toEqual([])
+})
+
+test('redundant: what one link loses the other brings', () => {
+  const lossy = { up: { loss: 0.1 }, down: { loss: 0.1 } }
+  const { world, there } = streams({ scheduler: 'redundant', links: [lossy, lossy] }, 30 * SECOND)
+  world.run(34 * SECOND)
+  const share = there.record.delivered / there.record.sent
+  expect(share).toBeGreaterThan(0.98)
+  expect(share).toBeLessThan(0.998)
+  expect(world.faultsAtRest()).toEqual([])
 })

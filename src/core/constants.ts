@@ -29,7 +29,7 @@ export const SIMULTANEOUS_US = 5 * SECOND
 /** Sending while every path is silent for this long: the far end may have restarted, so shake hands again. */
 export const SILENCE_HANDSHAKE_US = 1 * SECOND
 
-/** A challenge without answer is repeated after max(this, 2 rtt). */
+/** A challenge without answer is repeated after this time. */
 export const CHALLENGE_RETRY_US = 250 * MILLISECOND
 /** A path that is down is tried this often. */
 export const PROBE_DOWN_US = 1 * SECOND

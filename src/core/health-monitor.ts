@@ -1,6 +1,6 @@
 /**
  * What is known of one path's health: round trip, one-way delay, loss, and how overdue its answers are. Sans-IO after
- * TigerBeetle's fault detector: it judges, path-states.ts acts.
+ * TigerBeetle's fault detector: it judges, path-keeper.ts acts.
  *
  * Suspicion needs evidence that the other end is alive and the path is not: a feedback frame that was *generated*
  * after the oldest unreported packet should have arrived (its expected one-way delay and a margin), and that still
@@ -138,7 +138,7 @@ export class HealthMonitor {
   falseAlarm(): void {
     this.marginUs = Math.min(SUSPECT_MARGIN_US_MAX, this.marginUs * 1.5)
   }
-  /** Called about once a second: forgets false alarms slowly. */
+  /** Called four times a second: forgets false alarms slowly. */
   decayMargin(): void {
     this.marginUs = Math.max(SUSPECT_MARGIN_US, this.marginUs * 0.99)
   }

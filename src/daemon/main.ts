@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ExitStatus, OperatorError } from '../base/errors.js'
-import { formatCidr, formatIpAddress, isUnspecified } from '../base/ip-address.js'
+import { formatCidr, formatHostPort, formatIpAddress, isUnspecified } from '../base/ip-address.js'
 import type { Config } from '../config/schema.js'
 import { CONTROL_FOLDER } from '../control/client.js'
 import { type Log, makeLog } from '../control/log.js'
@@ -151,9 +151,10 @@ function socketsFor(
         (each) => each.port === port && each.address?.family === family && isUnspecified(each.address),
       ),
     )
-  const sockets = listen.map(({ host, port, address }) => {
+  const sockets = listen.map((end) => {
+    const { host, port, address } = end
     const any = address !== undefined && isUnspecified(address) && both(port)
-    return { name: any ? 'any' : `${host}:${port}`, weight: 1, device: '', address: any ? '' : host, port }
+    return { name: any ? 'any' : formatHostPort(end), weight: 1, device: '', address: any ? '' : host, port }
   })
   return sockets.filter(
     (socket, i) => sockets.findIndex((each) => each.name === socket.name && each.port === socket.port) === i,
