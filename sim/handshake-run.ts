@@ -42,6 +42,8 @@ export function runHandshake(seed: number, primitives: Primitives): Outcome {
     links,
     bothKnowEndpoints,
     presharedKey,
+    // Where only the server sends, a client behind a NAT that moved is found at its next heartbeat.
+    keepaliveUs: 2 * SECOND,
     client,
     server,
     scheduler: random.next() < 0.5 ? 'weighted' : 'redundant',

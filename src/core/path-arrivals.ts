@@ -3,8 +3,11 @@ import { PATH_IDS } from '../wire/message.js'
 
 const MEAN_WEIGHT = 1 / 8
 const DEVIATION_WEIGHT = 1 / 4
-/** Beyond mean and deviation: the sender's burst, our wake-up, the coarseness of stamps. */
-const QUIET_MARGIN_US = 4 * MILLISECOND
+/**
+ * Beyond mean and deviation: pauses of either machine, which hit one path's packets and not the other's. With 4 ms a
+ * busy two-core machine gave up hundreds of holes that filled a moment later; with 20 ms none.
+ */
+const QUIET_MARGIN_US = 20 * MILLISECOND
 
 /**
  * How far each path of a peer has come: the newest send stamp that it delivered, and its one-way delay in terms of

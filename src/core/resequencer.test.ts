@@ -95,11 +95,11 @@ describe('Resequencer', () => {
     receive(1, 1, 1000, 11_000)
     resequencer.pathDelivered(0, 2000, 12_000)
     resequencer.handleTimeout(12_000)
-    // Sent at 1 ms + delay of path 1 (30 ms, no deviation) + 4 ms.
-    expect(resequencer.nextTimeout()).toBe(35 * MILLISECOND)
-    resequencer.handleTimeout(35 * MILLISECOND - 1)
+    // Sent at 1 ms + delay of path 1 (30 ms, no deviation) + 20 ms.
+    expect(resequencer.nextTimeout()).toBe(51 * MILLISECOND)
+    resequencer.handleTimeout(51 * MILLISECOND - 1)
     expect(delivered()).toEqual([])
-    resequencer.handleTimeout(35 * MILLISECOND)
+    resequencer.handleTimeout(51 * MILLISECOND)
     expect(delivered()).toEqual(['1:1'])
   })
 
@@ -347,7 +347,7 @@ class OracleResequencer {
     const heard = this.live.filter((id) => this.paths.has(id)).map((id) => this.paths.get(id)!)
     return (
       heard.length > 0 &&
-      heard.every((path) => path.newest > stamp || now >= stamp + path.mean + 4 * path.deviation + 4000)
+      heard.every((path) => path.newest > stamp || now >= stamp + path.mean + 4 * path.deviation + 20_000)
     )
   }
 }
