@@ -63,6 +63,8 @@ export interface DeviceEnv {
 
 /** Events kept when nobody fetches them: the oldest go. */
 const EVENTS_WAITING_MAX = 1024
+/** Slots that each path gives up when memory is short. */
+const RELIEF_SLOTS = 64
 /** Sessions end and handshakes are considered this often; their limits are in seconds. */
 const SLOW_TICK_US = 250_000
 
@@ -294,7 +296,7 @@ export class Device {
       this.adopt(session, rekey, now)
       openChannels(session, now)
     } else {
-      peer.addSession(session)
+      peer.addSession(session, now)
     }
     peer.housekeepAt = Math.min(peer.housekeepAt, now)
   }
@@ -317,18 +319,18 @@ export class Device {
       peer.remoteBootId = session.remoteBootId
       for (const old of [...peer.sessions]) {
         if (old.remoteBootId !== session.remoteBootId && old.confirmed)
-          this.endSession(old, 'the other end restarted')
+          this.endSession(old, 'the other end restarted', now)
       }
       peer.startAnew(now)
       if (restarted) this.emit({ kind: 'peer-restarted', at: now, peer: peer.name })
     }
     peer.follow(session)
-    peer.addSession(session)
+    peer.addSession(session, now)
     const cipher = session.cipher === Cipher.Aes256Gcm ? 'AES-256-GCM' : 'ChaCha20-Poly1305'
     this.emit({ kind: 'session', at: now, peer: peer.name, cipher, initiator: session.initiator, rekey })
   }
 
-  endSession(session: Session, reason: string): void {
+  endSession(session: Session, reason: string, now: Instant): void {
     if (session.destroyed) return
     const { peer } = session
     session.destroy()
@@ -340,12 +342,21 @@ export class Device {
     peer.chooseSession()
     peer.sessionEnded()
     if (session.confirmed && peer.current === undefined) {
-      this.emit({ kind: 'session-ended', at: session.createdAt, peer: peer.name, reason })
+      this.emit({ kind: 'session-ended', at: now, peer: peer.name, reason })
     }
   }
 
   handleSealedHandshake(channel: Channel, message: Uint8Array, now: Instant): void {
     handleSealedHandshake(this, channel, message, now)
+  }
+
+  /** Packet memory is used up: the oldest of what is kept for repair is let go. */
+  relieve(): void {
+    for (const peer of this.peers) {
+      for (const session of peer.sessions) {
+        for (const channel of session.channels) channel?.sent.relieve(RELIEF_SLOTS)
+      }
+    }
   }
 
   /** A session index nobody uses, at random: an index tells an observer nothing. */
@@ -403,9 +414,9 @@ export class Device {
     this.slowTickAt = now + SLOW_TICK_US
     for (const peer of this.peers) {
       for (const session of [...peer.sessions]) {
-        if (session.expired(now)) this.endSession(session, 'its key is too old')
+        if (session.expired(now)) this.endSession(session, 'its key is too old', now)
         else if (!session.confirmed && now - session.createdAt > PENDING_SESSION_US)
-          this.endSession(session, 'unconfirmed')
+          this.endSession(session, 'unconfirmed', now)
       }
       peer.handshake.consider(now)
       for (const path of peer.paths) {

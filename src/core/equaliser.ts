@@ -2,8 +2,8 @@ import { assert } from '../base/assert.js'
 import type { SlotRing } from '../base/slot-ring.js'
 import { type DurationUs, type Instant, MILLISECOND, NEVER } from '../base/time.js'
 
-/** With a wider spread than this, the price (every transfer sees the slow link's delay) is above the gain. */
-export const EQUALISER_SPREAD_US_MAX: DurationUs = 120 * MILLISECOND
+/** Beyond any satellite: what is further apart is a fault, and waiting for it would stop everything. */
+export const EQUALISER_SPREAD_US_MAX: DurationUs = 400 * MILLISECOND
 
 /**
  * Delays ordered packets until they are as old as they would be by the slowest path alive, so that the TCP inside sees

@@ -10,6 +10,7 @@
 import { type Instant, MILLISECOND } from '../base/time.js'
 import {
   FEEDBACK_US,
+  FEEDBACK_US_MAX,
   LATE_EXTRA_US,
   LATE_FACTOR,
   LOSSY_ABOVE,
@@ -131,7 +132,7 @@ export class HealthMonitor {
   get silenceUsMax(): number {
     const { smoothedUs, variationUs } = this.rtt
     if (this.rtt.samples === 0) return 500 * MILLISECOND
-    return Math.max(SUSPECT_US_MIN, smoothedUs + 4 * variationUs + 2 * FEEDBACK_US + this.marginUs)
+    return Math.max(SUSPECT_US_MIN, smoothedUs + 4 * variationUs + FEEDBACK_US_MAX + this.marginUs)
   }
 
   /** A suspicion proved false within 300 ms: be slower next time. */

@@ -318,9 +318,9 @@ function watch(path: Path, active: boolean, now: Instant): void {
   if (channel.waiting) {
     const silence = now - Math.max(channel.askingSince, health.progressAt)
     if (now >= peer.noVerdictUntil) {
-      // Somebody else must have been heard meanwhile; if nobody was, the far end itself may be gone, and only long
-      // silence counts.
-      const heardElsewhere = peer.feedbackAt > Math.max(channel.askingSince, health.progressAt)
+      // The other end must have reported since the packet was due there, and not of it; if it did not, it may be gone
+      // itself, and only long silence counts.
+      const heardElsewhere = peer.reportedAt > channel.askingSince + health.owdUs + health.marginUs
       if (silence > health.silenceUsMax && heardElsewhere) {
         moveTo(path, 'suspect', `silent for ${ms(silence)} while others answer`, now)
         return

@@ -59,8 +59,8 @@ export class Peer {
   askedSince: Instant = 0
   /** Whose turn it is to carry feedback: an index into {@link paths}. */
   feedbackTurn = 0
-  /** Last feedback frame. */
-  feedbackAt: Instant = Number.NEGATIVE_INFINITY
+  /** When the newest feedback frame was made, in our terms (relative-clock.ts): never later than it truly was. */
+  reportedAt: Instant = Number.NEGATIVE_INFINITY
   housekeepAt: Instant = NEVER
   /** Last time all paths were asked for evidence. */
   probedAt: Instant = Number.NEGATIVE_INFINITY
@@ -112,10 +112,11 @@ export class Peer {
   }
 
   /** A session won by a handshake. It is used for sending once confirmed, see {@link chooseSession}. */
-  addSession(session: Session): void {
+  addSession(session: Session, now: Instant): void {
     this.sessions.unshift(session)
     const pending = this.sessions.filter((each) => !each.confirmed)
-    for (const old of pending.slice(PENDING_SESSIONS_MAX)) this.device.endSession(old, 'too many unconfirmed')
+    for (const old of pending.slice(PENDING_SESSIONS_MAX))
+      this.device.endSession(old, 'too many unconfirmed', now)
     this.chooseSession()
   }
 
@@ -145,7 +146,10 @@ export class Peer {
     this.flows.reset()
     this.resequencer.reset(now)
     this.clock.reset()
-    for (const path of this.paths) path.health.reset()
+    for (const path of this.paths) {
+      path.health.reset()
+      path.rate.resetDelays()
+    }
   }
 
   /** The other end's way of sending decides how long a hole is worth waiting for. */

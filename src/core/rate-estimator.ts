@@ -33,6 +33,8 @@ const LOSS_SAMPLE_PACKETS = 100
 /** Loss so far above the link's usual loss means a buffer shorter than our target, or a policer. */
 const LOSS_EXTRA = 0.1
 const MINS = 32
+/** No delay differs so much from another: one of the two clocks began anew. */
+const CLOCK_JUMP_US = 30 * SECOND
 
 /** Why the rate is what it is, for `plait status --why`. */
 export type RateLimiter = 'starting' | 'link' | 'application' | 'loss' | 'draining'
@@ -157,6 +159,8 @@ export class RateEstimator {
   }
 
   onSample(sample: RateSample, now: Instant): void {
+    if (Math.abs(sample.owdMinUs - this.baseUs) > CLOCK_JUMP_US && Number.isFinite(this.baseUs))
+      this.resetDelays()
     if (now - this.baseAt > BASE_BUCKET_US) {
       if (this.baseAt === Number.NEGATIVE_INFINITY)
         this.drainAt = now + DRAIN_INTERVAL_US + this.drainOffsetUs
@@ -176,6 +180,7 @@ export class RateEstimator {
 
   /** The path was away: what it carried then may not be what it carries now. */
   onReturn(longAway: boolean): void {
+    if (this.baseUs === Number.POSITIVE_INFINITY) return
     this.wCount = 0
     this.gain = 1
     if (!longAway) return

@@ -94,6 +94,8 @@ export function receiveDatagrams(device: Device, link: Link, batch: DatagramBatc
     const slot = pool.take()
     if (slot < 0) {
       drops.count(Drop.poolEmpty)
+      // Memory goes to what comes in: without it no hole is ever filled. Repairs and order give way, in that order.
+      device.relieve()
       for (const peer of device.peers) peer.resequencer.relieve(now)
       continue
     }
@@ -180,7 +182,7 @@ function accept(
   const word = slot * SLOT_WORDS + INNER_HEADER_WORD
   const stampAndFlags = pool.words[word]!
   const order = pool.words[word + 1]!
-  peer.clock.observe((stampAndFlags >>> 4) & STAMP_MASK, receivedAt)
+  if (peer.clock.observe((stampAndFlags >>> 4) & STAMP_MASK, receivedAt)) peer.resequencer.forgetDelays()
   const { owdUs } = peer.clock
   channel.packets++
   channel.bytes += datagramBytes
@@ -200,7 +202,6 @@ function accept(
     channel.gaps.fill(counter)
     path.health.onReceived(0, 1, now)
   }
-  channel.fresh = true
   path.packetsIn++
   path.bytesIn += datagramBytes
   path.lastHeardAt = now

@@ -12,28 +12,28 @@ const REBASE_US = 60 * SECOND
  */
 export class RelativeClock {
   private offsetUs = Number.NaN
-  /** How often it began anew; whoever keeps delays by it forgets them when this changes. */
-  epoch = 0
   /** One-way delay of the last packet given to {@link observe}, µs, relative; may be negative. */
   owdUs = 0
   /** Relative time at which that packet was sent. */
   sentAt: Instant = 0
 
-  /** A packet stamped `stamp` (28 bits) came at `receivedAt` of our clock. */
-  observe(stamp: number, receivedAt: Instant): void {
+  /**
+   * A packet stamped `stamp` (28 bits) came at `receivedAt` of our clock. True if the clock began anew: delays known
+   * by it so far mean nothing any more.
+   */
+  observe(stamp: number, receivedAt: Instant): boolean {
     if (Number.isNaN(this.offsetUs)) this.offsetUs = receivedAt - stamp
     const relative = receivedAt - this.offsetUs
-    let owd = signed(relative - stamp)
+    const owd = signed(relative - stamp)
     if (owd > REBASE_US || owd < -REBASE_US) {
       this.offsetUs = receivedAt - stamp
-      this.epoch++
-      owd = 0
       this.owdUs = 0
       this.sentAt = stamp
-      return
+      return true
     }
     this.owdUs = owd
     this.sentAt = relative - owd
+    return false
   }
 
   get known(): boolean {
@@ -47,7 +47,6 @@ export class RelativeClock {
 
   reset(): void {
     this.offsetUs = Number.NaN
-    this.epoch++
   }
 }
 

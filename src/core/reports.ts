@@ -28,6 +28,9 @@ import { handleTrainReport } from './train.js'
 
 /** What one frame about two paths costs on the wire, IP and UDP included: the unit of the feedback budget. */
 const FEEDBACK_COST_BYTES = 130
+/** A return path later than the fastest by more than this gets one frame in so many. */
+const FEEDBACK_DELAY_US = 40 * MILLISECOND
+const SLOW_FEEDBACK_EVERY = 8
 /** A gap is reported for so long: whoever could repair it has by then, or never will. */
 const GAP_AGE_US = 400 * MILLISECOND
 
@@ -80,7 +83,7 @@ export function handleControl(
         device.handleSealedHandshake(channel, body.slice(), now)
         break
       case FrameKind.Close:
-        device.endSession(session, 'the other end closed it')
+        device.endSession(session, 'the other end closed it', now)
         return
       case FrameKind.PathClose:
         break
@@ -135,7 +138,6 @@ function writeFeedback(writer: ControlWriter, session: Session, now: Instant): v
     view.setUint8(at + FeedbackPath.ranges, ranges)
     const completeFrom = writeRanges(view, at + FeedbackPath.bytes, channel, ranges)
     view.setUint16(at + FeedbackPath.completeFrom, Math.min(0xffff, channel.newest - completeFrom), true)
-    channel.fresh = false
     channel.owdMinBefore = channel.owdMin
     channel.owdMin = Number.POSITIVE_INFINITY
   }
@@ -165,15 +167,25 @@ function writeRanges(view: DataView, at: number, channel: Channel, limit: number
   return gaps.completeFrom
 }
 
-/** Feedback goes by turns over the paths that carry data, so that a dead return path costs one frame in two at most. */
+/**
+ * Feedback goes by turns over the paths that carry data, so that a dead return path costs one frame in two at most; but
+ * over those only that are not much slower than the fastest, since late feedback is of little use.
+ */
 export function feedbackPath(session: Session): Channel | undefined {
-  const { paths } = session.peer
-  for (let i = 1; i <= paths.length; i++) {
-    const path = paths[(session.peer.feedbackTurn + i) % paths.length]!
+  const { peer } = session
+  const { paths } = peer
+  let fastestUs = Number.POSITIVE_INFINITY
+  for (const path of paths) {
     if (path.channel?.session === session && carriesData(path.state)) {
-      session.peer.feedbackTurn = (session.peer.feedbackTurn + i) % paths.length
-      return path.channel
+      fastestUs = Math.min(fastestUs, path.health.owdUs || 0)
     }
+  }
+  peer.feedbackTurn++
+  const slowToo = peer.feedbackTurn % SLOW_FEEDBACK_EVERY === 0
+  for (let i = 0; i < paths.length; i++) {
+    const path = paths[(peer.feedbackTurn + i) % paths.length]!
+    if (path.channel?.session !== session || !carriesData(path.state)) continue
+    if (slowToo || (path.health.owdUs || 0) <= fastestUs + FEEDBACK_DELAY_US) return path.channel
   }
   // None is well: any channel of the session is better than silence.
   for (const channel of session.channels) if (channel && channel.newest >= 0) return channel
@@ -200,7 +212,7 @@ function handleFeedback(device: Device, via: Channel, body: Uint8Array, now: Ins
     if (channel) handlePathFeedback(device, channel, via, view, at, generatedAt, now)
     at += FeedbackPath.bytes + view.getUint8(at + FeedbackPath.ranges) * MISSING_RANGE_BYTES
   }
-  peer.feedbackAt = now
+  if (generatedAt > peer.reportedAt) peer.reportedAt = generatedAt
 }
 
 function handlePathFeedback(

@@ -10,6 +10,8 @@ import { REPLAY_WINDOW_WIDTH, ReplayWindow } from './replay-window.js'
 
 export const HOLD_US_DEFAULT = 120 * MILLISECOND
 export const HELD_MAX_DEFAULT = 8192
+/** Time for a loss on the slowest path to be told and made up for by the fastest. */
+const REPAIR_US = 120 * MILLISECOND
 
 /** So far back it is remembered which packets of a bucket were given up: the rest were delivered. */
 const PAST = 1024
@@ -123,6 +125,11 @@ export class Resequencer {
     this.paths.forget(path)
   }
 
+  /** The sender's clock means something else from now on. */
+  forgetDelays(): void {
+    this.paths.reset()
+  }
+
   /** A packet of any kind came on a path; `stampUs` is the sender's clock, unwrapped, `receivedAt` ours. */
   pathDelivered(path: number, stampUs: number, receivedAt: Instant): void {
     this.paths.delivered(path, stampUs, receivedAt)
@@ -172,7 +179,8 @@ export class Resequencer {
   private giveUpHoles(now: Instant): void {
     const { held } = this
     if (held.count === 0) return
-    while (held.oldest !== NONE && held.arrivedAt[held.oldest]! + this.holdUsMax <= now) {
+    const holdUs = this.holdUs
+    while (held.oldest !== NONE && held.arrivedAt[held.oldest]! + holdUs <= now) {
       this.releaseHole(held.bucketOf(held.oldest), now)
     }
     if (this.repairs || (!this.looksDue && now < this.silenceAt)) return
@@ -204,9 +212,18 @@ export class Resequencer {
     const { held } = this
     const equalisedAt = this.equaliser.nextTimeout()
     if (held.oldest === NONE) return equalisedAt
-    const deadline = Math.min(equalisedAt, held.arrivedAt[held.oldest]! + this.holdUsMax)
+    const deadline = Math.min(equalisedAt, held.arrivedAt[held.oldest]! + this.holdUs)
     if (this.repairs) return deadline
     return Math.min(deadline, this.looksDue ? this.lastArrivalAt : this.silenceAt)
+  }
+
+  /** A hole is not given up before the slowest path and a repair on it have had their time. */
+  private get holdUs(): DurationUs {
+    if (!this.repairs) return this.holdUsMax
+    const { slowestUs, fastestUs } = this.paths.spread()
+    return slowestUs > fastestUs
+      ? Math.max(this.holdUsMax, slowestUs - fastestUs + REPAIR_US)
+      : this.holdUsMax
   }
 
   /** Gives up the oldest hole, to get slots back. False if nothing is held. */

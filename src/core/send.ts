@@ -83,7 +83,7 @@ export function schedule(device: Device, peer: Peer, now: Instant): void {
     }
     const slot = egress.dequeue(now)
     if (slot < 0) break
-    if (egress.lastReinjected && device.retention.noLongerWanted(slot, now)) {
+    if (egress.lastReinjected && device.retention.noLongerWanted(slot, now, peer.repairAgeUs)) {
       device.pool.release(slot)
       continue
     }

@@ -51,8 +51,6 @@ export class Channel {
   /** Least one-way delay (relative, µs) in the running and the former feedback interval. */
   owdMin = Number.POSITIVE_INFINITY
   owdMinBefore = Number.POSITIVE_INFINITY
-  /** Something came since the last feedback. */
-  fresh = false
 
   // ---- proof of address
   readonly challenge = new Uint8Array(8)
