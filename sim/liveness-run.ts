@@ -105,5 +105,6 @@ export function runLiveness(seed: number, primitives: Primitives, minutes: numbe
       shareBack: shares[1],
     },
     faults,
+    `--mode liveness --minutes ${minutes}`,
   )
 }

@@ -5,6 +5,8 @@ import type { World } from './world.js'
 export interface Outcome {
   seed: number
   mode: string
+  /** Arguments that repeat the run, beside the seed. */
+  how: string
   /** Options derived from the seed, for people. */
   options: string
   /** Empty: all is well. */
@@ -23,11 +25,13 @@ export function outcomeOf(
   mode: string,
   options: Record<string, unknown>,
   faults: string[],
+  how = `--mode ${mode}`,
 ): Outcome {
   const { sent, delivered, lostInNetwork } = world.ledger.summary()
   return {
     seed: world.options.seed,
     mode,
+    how,
     options: Object.entries(options)
       .map(([key, value]) => `${key} ${typeof value === 'number' ? Number(value.toPrecision(4)) : value}`)
       .join(', '),
@@ -44,7 +48,7 @@ export function outcomeOf(
 
 /** The command that repeats a run. */
 export function replayCommand(outcome: Outcome): string {
-  return `npm run sim -- --mode ${outcome.mode} --seed ${outcome.seed}`
+  return `npm run sim -- ${outcome.how} --seed ${outcome.seed}`
 }
 
 export function describeOutcome(outcome: Outcome): string {

@@ -128,6 +128,7 @@ export function runSafety(seed: number, primitives: Primitives, minutes: number)
       replayed: attacker.replayed,
     },
     faults,
+    `--mode safety --minutes ${minutes}`,
   )
 }
 

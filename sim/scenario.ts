@@ -185,7 +185,13 @@ export function runScenario(
   world.run(endsAt + 4 * SECOND)
   const faults = world.faultsAtRest()
   return {
-    outcome: outcomeOf(world, 'scenario', { scenario: place, links: scenario.links.length }, faults),
+    outcome: outcomeOf(
+      world,
+      'scenario',
+      { scenario: place, links: scenario.links.length },
+      faults,
+      `--scenario ${place}`,
+    ),
     lines,
   }
 }

@@ -20,6 +20,8 @@ export type End = 'a' | 'b'
 export const INNER4: Record<End, string> = { a: '10.77.0.1', b: '10.77.0.2' }
 export const INNER6: Record<End, string> = { a: 'fd77::1', b: 'fd77::2' }
 export const PORT = 51820
+/** A machine that is busy with other tests takes its time to start programs; what is measured is not this. */
+export const PATIENCE_MS = 15_000
 
 const streamProgram = join(dirname(fileURLToPath(import.meta.url)), 'stream.mjs')
 /** Nobody's hardware address: frames sent there go out and are taken by no one. */
@@ -153,13 +155,25 @@ export class Net {
     this.configure('b', options.b)
     this.configure('a', options.a)
     this.start('b')
-    await until(() => existsSync(this.socket('b')), 5000, `b did not start: ${this.words('b')}`)
+    await this.untilRunning('b')
     this.start('a')
     await this.untilUp(Object.keys(options.a?.links ?? {}))
   }
 
+  /** Waits until an end has said that it is up. */
+  async untilRunning(end: End): Promise<void> {
+    await until(
+      () => {
+        if (this.tasks.get(end)?.exit) throw new Error(`plait at ${end} ended: ${this.words(end)}`)
+        return this.words(end).includes('"msg":"up"')
+      },
+      PATIENCE_MS,
+      () => `plait at ${end} did not start: ${this.words(end)}`,
+    )
+  }
+
   /** Waits until the client's links (all, or those named) carry data. */
-  async untilUp(names: readonly string[] = [], timeoutMs = 8000): Promise<void> {
+  async untilUp(names: readonly string[] = [], timeoutMs = PATIENCE_MS): Promise<void> {
     const wanted = names.length > 0 ? names : this.links.map((link) => link.name)
     const isUp = async (): Promise<boolean> => {
       const paths = (await this.status('a'))?.peers[0]?.paths ?? []

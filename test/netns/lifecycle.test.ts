@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { delay, describeNetns, INNER4, Net, readIfThere, until } from './harness.js'
+import { delay, describeNetns, INNER4, Net, PATIENCE_MS, readIfThere } from './harness.js'
 
 const KILLS = Number(process.env['PLAIT_TEST_KILLS'] ?? 20)
 
@@ -29,7 +29,7 @@ describeNetns('the life of a daemon', () => {
   beforeAll(async () => {
     net = await Net.build([{ name: 'one' }, { name: 'two' }])
     fresh = { a: state('a'), b: state('b') }
-  })
+  }, 3 * PATIENCE_MS)
   afterEach(() => net.stopAll())
 
   /** A client with all that it could leave behind: a default route with its pins, a subnet, hooks. */
@@ -42,7 +42,7 @@ describeNetns('the life of a daemon', () => {
     ],
   })
 
-  it.each(['SIGINT', 'SIGTERM'] as const)('ends cleanly on %s', { timeout: 15_000 }, async (signal) => {
+  it.each(['SIGINT', 'SIGTERM'] as const)('ends cleanly on %s', { timeout: 40_000 }, async (signal) => {
     await net.up({ a: everything() })
     expect(await net.ping(INNER4.b, '-c', '5', '-i', '0.02')).toEqual({ sent: 5, received: 5 })
     expect(state('a')).toContain(net.tun('a'))
@@ -64,7 +64,7 @@ describeNetns('the life of a daemon', () => {
   })
 
   it(`starts again after ${KILLS} kills at any moment, and leaves nothing`, {
-    timeout: KILLS * 4000,
+    timeout: 20_000 + KILLS * 4000,
   }, async () => {
     await net.up({ a: everything() })
     await net.stop('a', 'SIGKILL')
@@ -72,15 +72,8 @@ describeNetns('the life of a daemon', () => {
       net.start('a')
       await delay(Math.random() * 900)
       await net.stop('a', 'SIGKILL')
-      const task = net.start('a')
-      await until(
-        () => {
-          if (task.exit) throw new Error(`kill ${i}: it did not start again: ${net.words('a')}`)
-          return net.words('a').includes('"msg":"up"')
-        },
-        5000,
-        () => `kill ${i}: it hangs: ${net.words('a')}`,
-      )
+      net.start('a')
+      await net.untilRunning('a')
       if (i % 5 === 4) await net.untilUp()
       await net.stop('a', 'SIGKILL')
     }
@@ -93,7 +86,7 @@ describeNetns('the life of a daemon', () => {
     expect([...files('a'), ...files('b')]).toEqual([])
   })
 
-  it('refuses to start twice', { timeout: 15_000 }, async () => {
+  it('refuses to start twice', { timeout: 40_000 }, async () => {
     await net.up()
     const second = net.task('a', process.execPath, ...net.upWords('a'))
     await second.ended

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { delay, describeNetns, type End, gapMs, INNER4, monotonicNs, Net } from './harness.js'
+import { delay, describeNetns, type End, gapMs, INNER4, monotonicNs, Net, PATIENCE_MS } from './harness.js'
 
 /** The figure promised: traffic again within 3 s after a restarted end is back. */
 const BACK_MS_MAX = 3000
@@ -9,7 +9,7 @@ describeNetns('a restart', () => {
   beforeAll(async () => {
     net = await Net.build([{ name: 'one' }, { name: 'two' }])
     await net.up()
-  })
+  }, 3 * PATIENCE_MS)
   afterAll(() => net.stopAll())
 
   it.each([
@@ -19,12 +19,12 @@ describeNetns('a restart', () => {
     ['b', 'SIGKILL'],
   ] as const)(
     'of end %s by %s during a transfer ends it for 3 s at most',
-    { timeout: 30_000 },
+    { timeout: 40_000 },
     async (end, signal) => {
       // From the end that stays: the other one loses its device.
       const from: End = end === 'a' ? 'b' : 'a'
-      const packets = await net.startPackets(from, INNER4[end], 200, 5.5)
-      const stream = await net.startStream(from, INNER4[end], '7s')
+      const packets = await net.startPackets(from, INNER4[end], 200, 7)
+      const stream = await net.startStream(from, INNER4[end], '9s')
       await delay(1000)
       await net.stop(end, signal)
       await delay(500)

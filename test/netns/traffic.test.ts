@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { describeNetns, INNER4, INNER6, Net } from './harness.js'
+import { describeNetns, INNER4, INNER6, Net, PATIENCE_MS } from './harness.js'
 
 const BIG = 500_000_000
 const SMALL = 40_000_000
@@ -9,7 +9,7 @@ describeNetns.each([4, 6] as const)('traffic over IPv%d links', (outer) => {
   beforeAll(async () => {
     net = await Net.build([{ name: 'one' }, { name: 'two' }], outer)
     await net.up()
-  })
+  }, 3 * PATIENCE_MS)
   afterAll(() => net.stopAll())
 
   describe.each([4, 6] as const)('IPv%d inside', (inner) => {
