@@ -60,6 +60,16 @@ export class HealthMonitor {
     this.owdDeviationUs = 0
   }
 
+  /** The path is back after an outage: what was lost in it is no property of the path. */
+  forgetLoss(): void {
+    this.lossOut = 0
+    this.lossIn = 0
+    this.lossPackets = 0
+    this.lossLost = 0
+    this.lossInPackets = 0
+    this.lossInExpected = 0
+  }
+
   onOwd(owdUs: number): void {
     if (Number.isNaN(this.owdUs)) {
       this.owdUs = owdUs

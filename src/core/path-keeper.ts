@@ -44,6 +44,10 @@ export function moveTo(path: Path, state: PathState, reason: string, now: Instan
     path.health.suspectedAt = now
     path.health.suspectCounter = path.channel?.sent.next ?? 0
   }
+  if (from === 'down' && carriesData(state)) {
+    path.health.forgetLoss()
+    if (path.channel) path.channel.lossFrom = path.channel.sent.next
+  }
   peer.pathsChanged()
   if (state === 'suspect') reinject(peer.device, path, now)
   if (carriesData(state) && (from === 'suspect' || from === 'down'))

@@ -192,7 +192,8 @@ function accept(
       channel.gaps.add(newest + 1, counter - 1, now)
       session.gapAt = Math.min(session.gapAt, now)
     }
-    path.health.onReceived(counter - newest, 1, now)
+    // What was lost while the path was down is no property of it as it is.
+    path.health.onReceived(path.state === 'down' ? 1 : counter - newest, 1, now)
     channel.newest = counter
     channel.newestAt = receivedAt
     if (path.link !== link || !sameRemote(path.remote, 0, batch.addresses, addressAt)) {

@@ -240,7 +240,7 @@ function handlePathFeedback(
     channel.reportedPacketsLow = packets
     channel.reportedBytesLow = bytes
     channel.bytesArrived += receivedBytes + received * OUTER_BYTES
-    health.onSent(span, span - received, now)
+    if (channel.reportedNewest >= channel.lossFrom) health.onSent(span, span - received, now)
     const owdUs = view.getInt32(at + FeedbackPath.owdMin, true)
     if (owdUs !== OWD_UNKNOWN) health.onOwd(owdUs)
     // Only an answer by the same way back tells the round trip: others mix it with the other path's.

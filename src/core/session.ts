@@ -23,6 +23,8 @@ export class Channel {
   readonly sent: SentPackets
   /** Newest counter the other end reported, -1 for none. */
   reportedNewest = -1
+  /** Counters below went out while the path was down: their loss says nothing of it as it is. */
+  lossFrom = -1
   /** Packets, and bytes of datagrams, that the other end reported as received: the low 32 bits it sent. */
   reportedPacketsLow = 0
   reportedBytesLow = 0

@@ -72,7 +72,7 @@ describeNetns('one of three links goes silent', () => {
     const silentMs = silentNs / 1e6
     expect(gapMs(received.arrivalsMs, silentMs - 500, silentMs + 3500)).toBeLessThan(1000)
     const later = received.arrivalsMs.filter((ms) => ms > silentMs + 1000 && ms < silentMs + 3000)
-    expect(later.length).toBeGreaterThan(100)
+    expect(later.length).toBeGreaterThan(50)
   })
 
   it('also when little is sent', { timeout: 40_000 }, async () => {
