@@ -14,6 +14,9 @@ enum {
   SLAB_BYTES_MIN = 65536,
   /* The kernel merges up to 64 datagrams. */
   GRO_SEGMENTS_MAX = 64,
+  /* About so much is taken at once: what is opened and written to the TUN while the cache still has it. */
+  RECEIVE_BYTES_WANTED = 131072,
+  RECEIVE_MESSAGES_MIN = 2,
   /* Pending socket errors make a receive fail once each; the data behind them is still to be had. */
   ERRORS_SKIPPED_MAX = 64,
 };
@@ -100,6 +103,7 @@ napi_value udp_receive(napi_env env, napi_callback_info info) {
   if (count > row_share) count = row_share;
   if (count > record_capacity) count = record_capacity;
   if (count > SCRATCH_MESSAGES) count = SCRATCH_MESSAGES;
+  if (count > udp->receive_messages_max) count = udp->receive_messages_max;
   /* No row could say where a byte beyond 4 GiB is. */
   if (count > UINT32_MAX / buffer_bytes) count = UINT32_MAX / buffer_bytes;
   for (size_t i = 0; i < count; i++) {
@@ -113,11 +117,13 @@ napi_value udp_receive(napi_env env, napi_callback_info info) {
   }
   int received = receive_messages(udp, (unsigned)count);
   address_count.data[0] = 0;
+  if (address_count.length > 1) address_count.data[1] = received == (int)count;
   if (received <= 0) return make_number(env, received);
 
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   uint32_t row_count = 0, record_count = 0;
+  uint64_t byte_count = 0;
   uint32_t *last = NULL;
   for (int i = 0; i < received; i++) {
     struct msghdr *message = &x->messages[i].msg_hdr;
@@ -125,6 +131,7 @@ napi_value udp_receive(napi_env env, napi_callback_info info) {
     Ancillary ancillary;
     ancillary_read(udp, message, &now, &ancillary);
     udp->received_messages++;
+    byte_count += bytes;
     if (message->msg_flags & MSG_TRUNC) {
       udp->receive_dropped++;
       continue;
@@ -155,6 +162,11 @@ napi_value udp_receive(napi_env env, napi_callback_info info) {
     } while (at < bytes);
   }
   udp->received_datagrams += row_count;
+  uint64_t usual_bytes = byte_count / (unsigned)received + 1;
+  uint64_t messages_max = RECEIVE_BYTES_WANTED / usual_bytes;
+  udp->receive_messages_max = messages_max > SCRATCH_MESSAGES       ? SCRATCH_MESSAGES
+                              : messages_max < RECEIVE_MESSAGES_MIN ? RECEIVE_MESSAGES_MIN
+                                                                    : (uint32_t)messages_max;
   address_count.data[0] = record_count;
   return make_number(env, row_count);
 }

@@ -141,6 +141,7 @@ static napi_value udp_open(napi_env env, napi_callback_info info) {
   udp->handle.kind = HANDLE_UDP;
   udp->fd = fd;
   udp->family = family;
+  udp->receive_messages_max = UINT32_MAX;
   udp->gso = o.offload && option_set(fd, SOL_UDP, UDP_SEGMENT, 0);
   udp->gro = o.offload && option_set(fd, SOL_UDP, UDP_GRO, 1);
   if (napi_create_external(env, udp, udp_finalize, NULL, &handle) != napi_ok) {

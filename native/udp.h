@@ -36,6 +36,7 @@ typedef struct {
   double sent_datagrams, sent_messages, received_datagrams, received_messages;
   double send_refused, receive_dropped, receive_overflow;
   uint32_t overflow_seen; /* the kernel's own count, modulo 2^32 */
+  uint32_t receive_messages_max; /* of one call, by the size of those that the last one brought */
   int last_send_errno, gso_errno;
   SendFault fault;
   UdpScratch *scratch; /* message headers of a batch, taken once */

@@ -28,8 +28,8 @@ import type { PlaneConfig, PlaneFigures } from './plane-messages.js'
 const READABLE = 1
 const WRITABLE = 2
 const ERROR = 4
-/** Eight GRO messages of up to 64 KiB. */
-const RECEIVE_SLAB_BYTES = 8 * 65_536
+/** Sixteen GRO messages of up to 64 KiB, of which a call takes two of full size, or all if they are small. */
+const RECEIVE_SLAB_BYTES = 16 * 65_536
 const RECEIVE_ROWS = 1024
 /** One wake-up's worth of sealed packets for one link. */
 const TRANSMIT_SLAB_BYTES = 2 * BATCH_PACKETS * 2048
@@ -40,7 +40,8 @@ const SOCKET_BUFFER_BYTES = 4 << 20
 /** A device whose queue is full refuses without saying when it has room: such a link is tried again this soon. */
 const FULL_RETRY_US = 500
 /** Rounds of reading in one wake-up: the rest is still there at the next, after timers and the other side had a turn. */
-const ROUNDS_MAX = 4
+const RECEIVE_ROUNDS_MAX = 16
+const TUN_ROUNDS_MAX = 4
 
 interface LinkIo {
   socket: LinkSocket
@@ -173,17 +174,20 @@ export class Loop {
   private drainSockets(): void {
     for (let id = 0; id < this.links.length; id++) {
       const { socket } = this.links[id]!
-      for (let round = 0; round < ROUNDS_MAX; round++) {
+      for (let round = 0; round < RECEIVE_ROUNDS_MAX; round++) {
         if (socket.receive(this.received) === 0) break
         // Ages count from the call that read them. An older clock reading would make the delay of whatever comes
         // after a long round look too short, and with it the queue of the link too long for ever.
         this.device.handleDatagrams(id, this.received, monotonicNow())
+        // At once, while the cache still has what was opened.
+        this.writeTun()
+        if (!socket.mayHaveMore) break
       }
     }
   }
 
   private readTun(now: Instant): void {
-    for (let round = 0; round < ROUNDS_MAX; round++) {
+    for (let round = 0; round < TUN_ROUNDS_MAX; round++) {
       if (this.device.tunRoom < TUN_BATCH) {
         if (!this.tunPaused) native.pollChange(this.tunPoll, 0)
         this.tunPaused = true

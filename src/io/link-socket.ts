@@ -25,8 +25,10 @@ export class LinkSocket {
   /** Descriptor to watch for readiness; closed by {@link close}. */
   readonly fd: number
   readonly port: number
+  /** Whether the last {@link receive} may have left something. */
+  mayHaveMore = false
   private readonly handle: UdpHandle
-  private readonly addressCount = new Uint32Array(1)
+  private readonly addressCount = new Uint32Array(2)
   private readonly errorAddress = new Uint32Array(ADDRESS_WORDS)
 
   /** Throws one sentence with cause and remedy, and `code`. */
@@ -50,6 +52,7 @@ export class LinkSocket {
     if (count < 0) throw new Error(`receiving on the socket of port ${this.port} failed with errno ${-count}`)
     batch.count = count
     batch.addressCount = this.addressCount[0]!
+    this.mayHaveMore = this.addressCount[1] === 1
     return count
   }
 

@@ -104,9 +104,10 @@ export interface Native {
   ): number
   /**
    * Receives into the slab from its start: fills rows and address records, GRO messages split by their stride.
-   * Returns the number of rows; 0: nothing there. `addressCount[0]` is set to the number of records. A call takes one
-   * message per 64 KiB of slab (per 16 KiB without GRO), per 64 rows and per record, 64 at most: a slab below 64 KiB
-   * and a batch below 64 rows are refused.
+   * Returns the number of rows; 0: nothing there. `addressCount[0]` is set to the number of records, and
+   * `addressCount[1]`, if there is one, to 1 when there may be more. A call takes one message per 64 KiB of slab (per
+   * 16 KiB without GRO), per 64 rows and per record, 64 at most, and about 128 KiB by the size of the last messages: a
+   * slab below 64 KiB and a batch below 64 rows are refused.
    */
   udpReceive(
     socket: UdpHandle,
