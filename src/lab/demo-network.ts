@@ -57,6 +57,11 @@ export class DemoNetwork {
     return this.topology.end(end)
   }
 
+  /** The client's address on a link, as the server sees it. */
+  clientAddress(link: string): string {
+    return this.topology.link(link).publicAddress
+  }
+
   /** Starts a plait; at the client with the given links. */
   start(end: 'a' | 'b', links: readonly string[]): void {
     const file = this.state.path(`${end}.yaml`)
@@ -108,7 +113,7 @@ export class DemoNetwork {
    * instant before the first of both directions (CLOCK_MONOTONIC, ns).
    */
   blackhole(link: string, on: boolean): number {
-    const index = LINKS.indexOf(link as (typeof LINKS)[number]) + 1
+    const { index } = this.topology.link(link)
     const hops = { a: `10.71.${index}.1`, b: `10.71.${index}.2` }
     const macs = { a: this.macOf('b', link), b: this.macOf('a', link) }
     const at = monotonicNs()

@@ -165,17 +165,14 @@ class Demo {
     sinceNs: number,
     is: (to: string) => boolean,
   ): Promise<number> {
-    const snapshot = await this.network.status(end)
-    const remote = end === 'b' ? `10.71.${LINKS.indexOf('two') + 1}.2` : link
-    const paths = snapshot?.peers[0]?.paths ?? []
+    // The client knows its path by the link, the server by the client's address on it.
+    const path = end === 'a' ? link : this.network.clientAddress(link)
     const events = await this.network.events(end)
-    const isOurs = (path: string | undefined): boolean =>
-      path === link || (path?.includes(remote) ?? false) || (paths.length === 1 && path !== undefined)
     const found = events.find(
       (event) =>
         event.kind === 'path-state' &&
         event.atNs >= sinceNs &&
-        isOurs(event.path) &&
+        event.path?.includes(path) &&
         is(/→ (\w+):/.exec(event.text)?.[1] ?? ''),
     )
     return found ? (found.atNs - sinceNs) / 1e6 : Number.NaN
