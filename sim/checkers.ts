@@ -76,12 +76,9 @@ export type DropSums = Partial<Record<DropReason, number>>
 const BEFORE_WIRE: readonly DropReason[] = [
   'tunMalformed',
   'tunNoPeer',
-  'tunNoSession',
   'egressFull',
   'egressOld',
   'egressCodel',
-  'noPath',
-  'packetTooBig',
   'poolEmpty',
   // Scheduled, and its session ended before it was sealed.
   'sessionExpired',

@@ -2,13 +2,11 @@
 export const DROP_REASONS = {
   // from the TUN
   tunMalformed: 'not an IPv4 or IPv6 packet, or shorter than its header says',
+  tunTooBig: 'longer than the 2032 bytes that a packet may have',
   tunNoPeer: "the destination is in no peer's allowed IPs",
-  tunNoSession: 'no session with the peer and the queue for it is full',
   egressFull: 'the egress queue was at its limit in bytes',
   egressOld: 'waited in the egress queue longer than its limit in time',
   egressCodel: 'dropped by CoDel to keep the queue short',
-  noPath: 'no path to send on',
-  packetTooBig: 'larger than the paths can carry',
   // from the network, before authentication
   unknownType: 'the first byte is no message type',
   badLength: 'the length does not fit the message type',
@@ -36,6 +34,7 @@ export const DROP_REASONS = {
   resequencerFull: 'the resequencer gave up its oldest hole for lack of room',
   tunWriteFailed: 'the kernel refused the packet on the TUN',
   sendFailed: 'the kernel refused the datagram',
+  receiveOverflow: 'the socket had no room for the datagram: we did not read fast enough',
 } as const
 
 export type DropReason = keyof typeof DROP_REASONS
@@ -52,11 +51,12 @@ export class DropCounters {
   count(reason: number, packets = 1): void {
     this.counts[reason]! += packets
   }
-  /** Only the reasons that occurred. */
-  snapshot(): Partial<Record<DropReason, number>> {
+  /** Only the reasons that occurred; `elsewhere`: what the kernel counted, which never came to the core. */
+  snapshot(elsewhere: Partial<Record<DropReason, number>> = {}): Partial<Record<DropReason, number>> {
     const result: Partial<Record<DropReason, number>> = {}
     dropReasonNames.forEach((name, index) => {
-      if (this.counts[index]! > 0) result[name] = this.counts[index]!
+      const count = this.counts[index]! + (elsewhere[name] ?? 0)
+      if (count > 0) result[name] = count
     })
     return result
   }
