@@ -74,7 +74,10 @@ function stamp() {
 }
 
 function run(command, args) {
-  const result = spawnSync(command, args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+  // gyp links by g++ unless told otherwise; there is no C++ here, and one compiler less to install.
+  const env = { LINK: 'gcc', ...process.env }
+  const stdio = ['ignore', 'pipe', 'pipe']
+  const result = spawnSync(command, args, { cwd: root, encoding: 'utf8', env, stdio })
   if (result.status !== 0) {
     process.stderr.write(`${result.stdout ?? ''}${result.stderr ?? ''}`)
     fail(`${command} failed${result.error ? `: ${result.error.message}` : ', its output is above'}`)
