@@ -67,8 +67,7 @@ prepare() {
   install_missing
   install_modules
   say "Building"
-  # npm warns of settings of the machine that are none of ours.
-  npm run --silent --loglevel=error build
+  npm run --silent build
 }
 
 need_root() {
