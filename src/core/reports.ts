@@ -85,8 +85,6 @@ export function handleControl(
       case FrameKind.Close:
         device.endSession(session, 'the other end closed it', now)
         return
-      case FrameKind.PathClose:
-        break
       default: // a later version's frame: skipped
     }
   }

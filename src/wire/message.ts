@@ -52,8 +52,6 @@ export const PacketFlag = {
   ChecksumPartial: 1,
   /** Sent before on another path; the stamp is of this transmission, so it says nothing of the order of sending. */
   Repair: 2,
-  /** Control frames follow the IP packet (its end is known from its own length field). */
-  Trailer: 4,
 } as const
 
 /** Word 0 of the clear header: type and receiver index. */
@@ -159,8 +157,6 @@ export const FrameKind = {
   Handshake: 5,
   /** This end stops on purpose. Body: none. */
   Close: 6,
-  /** This path id will not be used again. Body: none. */
-  PathClose: 7,
   /** One packet of a train, see {@link Train}: the spacing in which they arrive shows the rate of the path. */
   Train: 8,
   /** What a train was received as, see {@link TrainReport}. */
