@@ -62,7 +62,7 @@ export class Path {
     this.remote = remote
     this.since = now
     this.measuredAt = now
-    this.rate = new RateEstimator(0, id * DRAIN_STAGGER_US)
+    this.rate = new RateEstimator(id * DRAIN_STAGGER_US)
   }
 
   /** Bytes whose arrival the other end has not reported. */

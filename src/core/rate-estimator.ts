@@ -21,7 +21,7 @@ const PACKET_BYTES = 1_500
 const WINDOW_US_MIN = 40 * MILLISECOND
 const WINDOW_US_MAX = 100 * MILLISECOND
 const WINDOW_SAMPLES = 64
-/** The base delay is the least of two buckets of this length. */
+/** The base delay is the least of two buckets of this length, the round trip that of one. */
 const BASE_BUCKET_US = 5 * SECOND
 /** In this time the queue is drained once, which shows the true base delay; costs about 0.1 %. */
 const DRAIN_INTERVAL_US = 5 * SECOND
@@ -29,7 +29,11 @@ const DRAIN_INTERVAL_US = 5 * SECOND
 const IDLE_SHARE_MAX = 0.15
 /** A rate is lowered only where at least so much of it was asked for: less shows what the application does. */
 const OFFERED_SHARE_MIN = 0.6
+/** A window with less tells nothing of a fast link. */
+const STARTUP_BYTES_MIN = 12_000
 const LOSS_SAMPLE_PACKETS = 100
+/** Taken for the round trip until one was measured. */
+const RTT_US_UNKNOWN = 60 * MILLISECOND
 /** Loss so far above the link's usual loss means a buffer shorter than our target, or a policer. */
 const LOSS_EXTRA = 0.1
 const MINS = 32
@@ -37,7 +41,7 @@ const MINS = 32
 const CLOCK_JUMP_US = 30 * SECOND
 
 /** Why the rate is what it is, for `plait status --why`. */
-export type RateLimiter = 'starting' | 'link' | 'application' | 'loss' | 'draining'
+export type RateLimiter = 'starting' | 'link' | 'in flight' | 'application' | 'loss' | 'draining'
 
 /** What one feedback frame says of a path, put together by reports.ts. */
 export interface RateSample {
@@ -76,7 +80,9 @@ export class RateEstimator {
   private base0 = Number.POSITIVE_INFINITY
   private base1 = Number.POSITIVE_INFINITY
   private baseAt: Instant = Number.NEGATIVE_INFINITY
-  private rttMin = Number.POSITIVE_INFINITY
+  private rttMin = RTT_US_UNKNOWN
+  /** The next round trip takes the place of {@link rttMin}, be it longer or shorter. */
+  private rttStale = true
   private readonly minAt = new Float64Array(MINS)
   private readonly minOwd = new Float64Array(MINS)
   private minHead = 0
@@ -101,15 +107,8 @@ export class RateEstimator {
   private capUntil: Instant = Number.NEGATIVE_INFINITY
   private holdUntil: Instant = Number.NEGATIVE_INFINITY
 
-  constructor(
-    /** Bounds from the configuration; 0: none. Never taken for truth. */
-    private readonly rateBytesPerSecMax = 0,
-    /** Staggers the drains of several paths. */
-    drainOffsetUs = 0,
-  ) {
-    this.drainOffsetUs = drainOffsetUs
-  }
-  private readonly drainOffsetUs: number
+  /** @param drainOffsetUs staggers the drains of several paths */
+  constructor(private readonly drainOffsetUs: DurationUs = 0) {}
 
   /** Least one-way delay with an empty queue, relative terms; Infinity before the first sample. */
   get baseUs(): number {
@@ -124,7 +123,7 @@ export class RateEstimator {
 
   /** Round trip with an empty queue, at least a feedback interval. */
   get rttUsMin(): number {
-    return this.rttMin === Number.POSITIVE_INFINITY ? 60 * MILLISECOND : this.rttMin
+    return this.rttMin
   }
 
   /** Bytes that may be under way: what keeps the link full, and no more, so that an outage costs little. */
@@ -139,7 +138,7 @@ export class RateEstimator {
 
   /** A train of packets was received at this rate: where to start, if higher. */
   onTrain(dispersionBytesPerSec: number): void {
-    if (this.startup) this.rateBytesPerSec = this.clamp(Math.max(RATE_START, 0.9 * dispersionBytesPerSec))
+    if (this.startup) this.rateBytesPerSec = Math.max(RATE_START, 0.9 * dispersionBytesPerSec)
   }
 
   /** The fate of `packets` is known, `lost` of them are. */
@@ -167,14 +166,16 @@ export class RateEstimator {
       this.baseAt = now
       this.base1 = this.base0
       this.base0 = Number.POSITIVE_INFINITY
-      this.rttMin = Number.POSITIVE_INFINITY
+      this.rttStale = true
     }
     if (sample.owdMinUs < this.base0) this.base0 = sample.owdMinUs
-    if (sample.rttUs < this.rttMin) this.rttMin = Math.max(sample.rttUs, MILLISECOND)
+    if (sample.rttUs < this.rttMin || (this.rttStale && sample.rttUs >= 0)) {
+      this.rttMin = Math.max(sample.rttUs, MILLISECOND)
+      this.rttStale = false
+    }
     this.observeQueue(sample.owdMinUs, now)
     const limited = this.observeRate(sample, now)
     if (this.rateBytesPerSec < RATE_MIN) this.rateBytesPerSec = RATE_MIN
-    this.rateBytesPerSec = this.clamp(this.rateBytesPerSec)
     this.steer(limited, now)
   }
 
@@ -196,10 +197,6 @@ export class RateEstimator {
     this.minCount = 0
     this.wCount = 0
     this.queueUs = 0
-  }
-
-  private clamp(rate: number): number {
-    return this.rateBytesPerSecMax > 0 ? Math.min(rate, this.rateBytesPerSecMax) : rate
   }
 
   private observeQueue(owdMinUs: number, now: Instant): void {
@@ -253,8 +250,12 @@ export class RateEstimator {
     const rate = this.rateBytesPerSec
     const { queueUs, targetUs } = this
     if (this.startup && queueUs > 1.5 * targetUs) {
-      const offered = sent > OFFERED_SHARE_MIN * rate && sentBytes > 12_000
-      if (offered && (limited || received < 0.9 * sent) && ++this.startupSigns >= 2) {
+      // On a link so slow that a window holds but a few packets, it is the in-flight limit that shows it.
+      const linkIsFull =
+        sentBytes > STARTUP_BYTES_MIN
+          ? sent > OFFERED_SHARE_MIN * rate && (limited || received < 0.9 * sent)
+          : sample.capped
+      if (linkIsFull && ++this.startupSigns >= 2) {
         this.startup = false
         this.rateBytesPerSec = received < rate ? Math.max(received, rate / 2) : received
         this.wCount = 0
@@ -278,7 +279,7 @@ export class RateEstimator {
     } else {
       const proved = Math.min(received, sent)
       if (proved > rate) this.rateBytesPerSec += (this.startup ? 1 : 0.5) * (proved - rate)
-      if (!limited) this.limiter = this.startup ? 'starting' : 'application'
+      if (!limited) this.limiter = this.startup ? 'starting' : sample.capped ? 'in flight' : 'application'
     }
     return limited
   }
@@ -349,9 +350,12 @@ export class RateEstimator {
     if (now - this.foreignSince <= Math.max(patience, 5 * control)) return
     this.foreignSince = Number.NEGATIVE_INFINITY
     if (this.queueUs <= 0.8 * this.foreignQueueUs) return
-    const base = this.baseUs + this.queueUs - this.targetUs / 2
+    const longerUs = this.queueUs - this.targetUs / 2
+    const base = this.baseUs + longerUs
     this.base0 = base
     this.base1 = base
+    // The in-flight limit goes by the round trip: by the former one it would hold the path down.
+    this.rttMin += longerUs
     this.queueUs = this.targetUs / 2
     this.rebases++
   }

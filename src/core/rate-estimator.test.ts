@@ -1,0 +1,226 @@
+import { expect, test } from 'vitest'
+import { type DurationUs, type Instant, MILLISECOND, SECOND } from '../base/time.js'
+import { Pacer } from './pacer.js'
+import { RateEstimator, type RateSample } from './rate-estimator.js'
+
+const PACKET_BYTES = 1_500
+const TICK_US = 100
+const FEEDBACK_US = 5 * MILLISECOND
+const MBIT = 125_000
+
+interface Sent {
+  at: Instant
+  arrivesAt: Instant
+  bytesUpTo: number
+  idleUs: number
+}
+
+/** One direction of a link in virtual time, a sender that does what it is told, and feedback every 5 ms. */
+class ModelLink {
+  now: Instant = 0
+  readonly rate = new RateEstimator()
+  readonly pacer = new Pacer()
+  /** Bytes per second that the application has to send. */
+  applicationBytesPerSec = Number.POSITIVE_INFINITY
+  /** One-way delay beyond ours: somebody else's queue. */
+  foreignUs: DurationUs = 0
+  private backlog = 0
+  private freeAt: Instant = 0
+  private readonly sent: Sent[] = []
+  private readonly frames: { at: Instant; sample: RateSample; bytes: number }[] = []
+  private bytesSent = 0
+  private bytesReported = 0
+  private received = 0
+  private owdMinBefore = Number.POSITIVE_INFINITY
+  private capped = false
+
+  constructor(
+    public bytesPerSec: number,
+    readonly delayUs: DurationUs = 10 * MILLISECOND,
+  ) {}
+
+  run(durationUs: DurationUs, each: () => void = () => {}): void {
+    for (const until = this.now + durationUs; this.now < until; this.now += TICK_US) {
+      this.send()
+      if (this.now % FEEDBACK_US === 0) this.report()
+      this.readFeedback()
+      each()
+    }
+  }
+
+  /** The rate over a while: the median is free of the moments of draining. */
+  median(durationUs: DurationUs): number {
+    const rates: number[] = []
+    this.run(durationUs, () => rates.push(this.rate.rateBytesPerSec))
+    return rates.sort((a, b) => a - b)[rates.length >> 1]!
+  }
+
+  private send(): void {
+    const { rate, pacer, now } = this
+    this.backlog = Math.min(this.backlog + (this.applicationBytesPerSec * TICK_US) / SECOND, 1e6)
+    while (this.backlog >= PACKET_BYTES) {
+      if (this.bytesSent - this.bytesReported >= rate.inFlightBytesMax) {
+        this.capped = true
+        return
+      }
+      if (!pacer.mayISend(now)) return
+      this.backlog -= PACKET_BYTES
+      pacer.sent(PACKET_BYTES, rate.pacingBytesPerSec, now)
+      this.bytesSent += PACKET_BYTES
+      this.freeAt = Math.max(this.freeAt, now) + (PACKET_BYTES * SECOND) / this.bytesPerSec
+      const arrivesAt = this.freeAt + this.delayUs + this.foreignUs
+      this.sent.push({ at: now, arrivesAt, bytesUpTo: this.bytesSent, idleUs: pacer.idleUs })
+    }
+  }
+
+  private report(): void {
+    let owdMin = Number.POSITIVE_INFINITY
+    let newest: Sent | undefined
+    while (this.received < this.sent.length && this.sent[this.received]!.arrivesAt <= this.now) {
+      newest = this.sent[this.received++]!
+      owdMin = Math.min(owdMin, newest.arrivesAt - newest.at)
+    }
+    if (!newest) return
+    const sample: RateSample = {
+      owdMinUs: Math.min(owdMin, this.owdMinBefore),
+      newestAt: newest.arrivesAt,
+      bytesReceived: newest.bytesUpTo,
+      sentAt: newest.at,
+      bytesSent: newest.bytesUpTo,
+      idleUs: newest.idleUs,
+      rttUs: newest.arrivesAt - newest.at + this.delayUs,
+      capped: this.capped,
+    }
+    this.owdMinBefore = owdMin
+    this.capped = false
+    this.frames.push({ at: this.now + this.delayUs, sample, bytes: newest.bytesUpTo })
+  }
+
+  private readFeedback(): void {
+    while (this.frames.length > 0 && this.frames[0]!.at <= this.now) {
+      const { sample, bytes } = this.frames.shift()!
+      this.bytesReported = bytes
+      this.rate.onSample(sample, this.now)
+    }
+  }
+}
+
+test.each([2, 20, 80, 400])('finds a rate of %i Mbit/s within 2 %, with a small queue', (mbit) => {
+  const link = new ModelLink(mbit * MBIT)
+  link.run(3 * SECOND)
+  expect(link.rate.startup).toBe(false)
+  expect(link.rate.limiter).toBe('link')
+  const found = link.median(3 * SECOND)
+  expect(Math.abs(found / (mbit * MBIT) - 1)).toBeLessThan(0.02)
+  // 5 ms, or the 2.2 packets that a slow link has to have.
+  const queueUs = Math.max(5 * MILLISECOND, (2.2 * PACKET_BYTES * SECOND) / (mbit * MBIT))
+  expect(link.rate.targetUs).toBeLessThan(1.5 * queueUs)
+  expect(link.rate.queueUs).toBeLessThan(2.5 * queueUs)
+})
+
+test('leaves start-up on a link slower than where it starts, and lets no long queue stand', () => {
+  const link = new ModelLink(0.8 * MBIT)
+  link.run(3 * SECOND)
+  expect(link.rate.startup).toBe(false)
+  expect(Math.abs(link.median(3 * SECOND) / (0.8 * MBIT) - 1)).toBeLessThan(0.02)
+  // Two packets take 30 ms.
+  expect(link.rate.queueUs).toBeLessThan(50 * MILLISECOND)
+})
+
+test('finds the rate of a link of 600 ms, and keeps its in-flight limit whatever is measured anew', () => {
+  const link = new ModelLink(20 * MBIT, 300 * MILLISECOND)
+  link.run(15 * SECOND)
+  const productBytes = 20 * MBIT * 0.6
+  let least = Number.POSITIVE_INFINITY
+  link.run(12 * SECOND, () => {
+    least = Math.min(least, link.rate.inFlightBytesMax)
+  })
+  expect(least).toBeGreaterThan(0.8 * productBytes)
+  expect(Math.abs(link.rate.rateBytesPerSec / (20 * MBIT) - 1)).toBeLessThan(0.1)
+})
+
+test('does not fall while the application sends less than the link carries', () => {
+  const link = new ModelLink(80 * MBIT)
+  link.run(3 * SECOND)
+  link.applicationBytesPerSec = 8 * MBIT
+  let least = Number.POSITIVE_INFINITY
+  link.run(20 * SECOND, () => {
+    least = Math.min(least, link.rate.rateBytesPerSec)
+  })
+  expect(least).toBeGreaterThan(0.95 * 80 * MBIT)
+  expect(link.rate.limiter).toBe('application')
+})
+
+test('follows a link that falls from 80 to 20 Mbit/s within 300 ms, and back up', () => {
+  const link = new ModelLink(80 * MBIT)
+  link.run(4 * SECOND)
+  link.bytesPerSec = 20 * MBIT
+  link.run(300 * MILLISECOND)
+  expect(link.rate.rateBytesPerSec).toBeLessThan(1.25 * 20 * MBIT)
+  link.run(1 * SECOND)
+  expect(link.rate.queueUs).toBeLessThan(15 * MILLISECOND)
+  link.bytesPerSec = 80 * MBIT
+  link.run(3 * SECOND)
+  expect(link.rate.rateBytesPerSec).toBeGreaterThan(0.9 * 80 * MBIT)
+})
+
+test("takes a queue that does not shrink for somebody else's: the base delay moves up, the rate stays", () => {
+  const link = new ModelLink(50 * MBIT)
+  link.run(3 * SECOND)
+  const before = link.rate.baseUs
+  link.foreignUs = 25 * MILLISECOND
+  link.run(2 * SECOND)
+  expect(link.rate.rebases).toBeGreaterThan(0)
+  expect(link.rate.baseUs).toBeGreaterThan(before + 15 * MILLISECOND)
+  expect(link.median(2 * SECOND)).toBeGreaterThan(0.95 * 50 * MBIT)
+})
+
+test('lets the queue run empty every 5 s, which shows a base delay that was too high', () => {
+  const link = new ModelLink(50 * MBIT)
+  link.run(2 * SECOND)
+  let drains = 0
+  let draining = false
+  let base = Number.POSITIVE_INFINITY
+  link.run(21 * SECOND, () => {
+    const now = link.rate.limiter === 'draining'
+    if (now && !draining) drains++
+    draining = now
+    base = Math.min(base, link.rate.baseUs)
+  })
+  expect(drains).toBeGreaterThanOrEqual(3)
+  expect(drains).toBeLessThanOrEqual(5)
+  // The delay of the line and of one packet on it.
+  expect(base).toBeLessThan(10 * MILLISECOND + 300)
+})
+
+test('begins where a train of packets says, and never below the start', () => {
+  const rate = new RateEstimator()
+  const start = rate.rateBytesPerSec
+  rate.onTrain(1)
+  expect(rate.rateBytesPerSec).toBe(start)
+  rate.onTrain(40 * MBIT)
+  expect(rate.rateBytesPerSec).toBe(36 * MBIT)
+})
+
+test('a clock that begins anew does not look like a queue', () => {
+  const link = new ModelLink(50 * MBIT)
+  link.run(3 * SECOND)
+  const { rebases, rateBytesPerSec } = link.rate
+  link.rate.onSample(
+    {
+      owdMinUs: -40 * SECOND,
+      newestAt: link.now,
+      bytesReceived: 0,
+      sentAt: link.now,
+      bytesSent: 0,
+      idleUs: 0,
+      rttUs: Number.NaN,
+      capped: false,
+    },
+    link.now,
+  )
+  expect(link.rate.baseUs).toBe(-40 * SECOND)
+  expect(link.rate.queueUs).toBe(0)
+  expect(link.rate.rebases).toBe(rebases)
+  expect(link.rate.rateBytesPerSec).toBe(rateBytesPerSec)
+})
