@@ -405,7 +405,13 @@ export class Device {
       if (session.unreportedSince === NEVER && session.gapAt === NEVER) continue
       if (now < feedbackDue(session)) continue
       const via = feedbackPath(session)
-      if (via) sendFeedback(this, session, via, now)
+      if (via) {
+        sendFeedback(this, session, via, now)
+      } else {
+        // The channels it came on are closed: there is nothing to tell of.
+        session.unreportedSince = NEVER
+        session.gapAt = NEVER
+      }
     }
   }
 

@@ -28,10 +28,12 @@ export class Equaliser {
     this.mask = size - 1
   }
 
-  /** Takes over a slot that may go out at `dueAt`. */
-  push(slot: number, dueAt: Instant): void {
-    assert(this.count <= this.mask, 'the equaliser is full')
-    if (dueAt > this.lastDueAt) this.lastDueAt = dueAt
+  /** Takes over a slot that may go out at `dueAt`, but waits no longer than the greatest spread. */
+  push(slot: number, dueAt: Instant, now: Instant): void {
+    if (this.count > this.mask) assert(false, 'the equaliser is full')
+    // A stamp of a clock that began anew may name any time; what comes later must not wait for it.
+    const limited = Math.min(dueAt, now + EQUALISER_SPREAD_US_MAX)
+    if (limited > this.lastDueAt) this.lastDueAt = limited
     const at = (this.head + this.count++) & this.mask
     this.slots[at] = slot
     this.dueAt[at] = this.lastDueAt

@@ -27,8 +27,4 @@ export class Pacer {
     }
     this.nextAt += (bytes * SECOND) / rateBytesPerSec
   }
-
-  reset(): void {
-    this.nextAt = Number.NEGATIVE_INFINITY
-  }
 }

@@ -42,7 +42,7 @@ export class PathArrivals {
     if (stampUs > newest) this.newestStampUs[path] = stampUs
   }
 
-  /** Delay of the slowest live path (received - sent), and of the fastest; equal to each other while none was heard. */
+  /** Delay of the slowest live path (received - sent), and of the fastest; -Infinity and Infinity while none was heard. */
   spread(): { slowestUs: number; fastestUs: number } {
     let slowest = Number.NEGATIVE_INFINITY
     let fastest = Number.POSITIVE_INFINITY

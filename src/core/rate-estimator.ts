@@ -31,6 +31,8 @@ const IDLE_SHARE_MAX = 0.15
 const OFFERED_SHARE_MIN = 0.6
 /** A window with less tells nothing of a fast link. */
 const STARTUP_BYTES_MIN = 12_000
+/** While starting with a rate that is too high: down by this factor with each sample that shows a queue. */
+const STARTUP_DECAY = 0.85
 const LOSS_SAMPLE_PACKETS = 100
 /** Taken for the round trip until one was measured. */
 const RTT_US_UNKNOWN = 60 * MILLISECOND
@@ -255,6 +257,11 @@ export class RateEstimator {
         sentBytes > STARTUP_BYTES_MIN
           ? sent > OFFERED_SHARE_MIN * rate && (limited || received < 0.9 * sent)
           : sample.capped
+      if (!linkIsFull && sent <= OFFERED_SHARE_MIN * rate) {
+        // Much less than the rate was asked for, and a queue stands: the rate is too high (a train that a token bucket
+        // let through), or delays jitter. Come down by steps, but stay ready to double.
+        this.rateBytesPerSec = Math.max(2 * received, STARTUP_DECAY * rate, RATE_START)
+      }
       if (linkIsFull && ++this.startupSigns >= 2) {
         this.startup = false
         this.rateBytesPerSec = received < rate ? Math.max(received, rate / 2) : received

@@ -168,8 +168,8 @@ export class Resequencer {
   }
 
   /**
-   * Gives up the holes whose time has come, and lets go what was equalised. To be called after the packets of each wake-up, when every socket is
-   * drained, and when {@link nextTimeout} is due.
+   * Gives up the holes whose time has come, and lets go what was equalised. To be called after the packets of each
+   * wake-up, when every socket is drained, and when {@link nextTimeout} is due.
    */
   handleTimeout(now: Instant): void {
     this.giveUpHoles(now)
@@ -398,7 +398,7 @@ export class Resequencer {
     const isRepair = (flags & PacketFlag.Repair) !== 0
     // The stamp of a repair is of its second journey, and it is late enough.
     const wait = !isRepair && slowestUs - fastestUs <= EQUALISER_SPREAD_US_MAX
-    this.equaliser.push(slot, wait ? stampUs + slowestUs : now)
+    this.equaliser.push(slot, wait ? stampUs + slowestUs : now, now)
   }
 
   /** Whether the bit was set. */

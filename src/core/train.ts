@@ -35,10 +35,11 @@ export class TrainArrival {
       this.number = number
       this.packets = 0
       this.firstAt = receivedAt
+      this.lastAt = receivedAt
       this.bytesAfterFirst = 0
     }
     if (this.packets++ > 0) this.bytesAfterFirst += datagramBytes + OUTER_BYTES
-    this.lastAt = receivedAt
+    this.lastAt = Math.max(this.lastAt, receivedAt)
     this.reportsLeft = REPORTS
   }
 
