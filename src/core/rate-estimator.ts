@@ -29,6 +29,8 @@ const DRAIN_INTERVAL_US = 5 * SECOND
 const IDLE_SHARE_MAX = 0.15
 /** A rate is lowered only where at least so much of it was asked for: less shows what the application does. */
 const OFFERED_SHARE_MIN = 0.6
+/** While starting with a rate that is too high: down by this factor with each sample that shows a queue. */
+const STARTUP_DECAY = 0.85
 const LOSS_SAMPLE_PACKETS = 100
 /** Loss so far above the link's usual loss means a buffer shorter than our target, or a policer. */
 const LOSS_EXTRA = 0.1
@@ -253,8 +255,11 @@ export class RateEstimator {
     const rate = this.rateBytesPerSec
     const { queueUs, targetUs } = this
     if (this.startup && queueUs > 1.5 * targetUs) {
-      const offered = sent > OFFERED_SHARE_MIN * rate && sentBytes > 12_000
-      if (offered && (limited || received < 0.9 * sent) && ++this.startupSigns >= 2) {
+      if (sent <= OFFERED_SHARE_MIN * rate) {
+        // Much less than the rate was asked for, and a queue stands: the rate is too high (a train that a token bucket
+        // let through), or delays jitter. Come down by steps, but stay ready to double.
+        this.rateBytesPerSec = Math.max(2 * received, STARTUP_DECAY * rate, RATE_START)
+      } else if (sentBytes > 12_000 && (limited || received < 0.9 * sent) && ++this.startupSigns >= 2) {
         this.startup = false
         this.rateBytesPerSec = received < rate ? Math.max(received, rate / 2) : received
         this.wCount = 0

@@ -413,7 +413,9 @@ describe('Resequencer beside its oracle', () => {
           take()
           expect(byBucket(real)).toEqual(byBucket(oracle.output))
           expect(resequencer.nextTimeout()).toBeGreaterThan(now)
-          expect(resequencer.nextTimeout() - now <= oracle.holdUs() + 1e-3 || resequencer.heldCount === 0).toBe(true)
+          expect(
+            resequencer.nextTimeout() - now <= oracle.holdUs() + 1e-3 || resequencer.heldCount === 0,
+          ).toBe(true)
         }
         for (const { at, path, bucket, sequence, stamp: sentAt } of arrivals) {
           while (resequencer.nextTimeout() < at) timeout(resequencer.nextTimeout())
