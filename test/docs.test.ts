@@ -130,9 +130,7 @@ describe('docs/protocol.md', () => {
       message.Feature,
     )
     const { rows } = table('cipher | bit')
-    expect(Object.fromEntries(rows.map((row) => [row['cipher'], Number(row['bit'])]))).toEqual(
-      message.CipherBit,
-    )
+    expect(Object.fromEntries(rows.map((row) => [row['cipher'], Number(row['bit'])]))).toEqual(message.Cipher)
   })
 
   it('names every control frame with the size of its body', () => {

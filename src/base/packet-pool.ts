@@ -2,6 +2,8 @@ import { assert } from './assert.js'
 
 /** Bytes of one slot. An inner packet of up to {@link PACKET_BYTES_MAX} bytes fits behind the headroom. */
 export const SLOT_BYTES = 2048
+/** The same in 32-bit words. */
+export const SLOT_WORDS = SLOT_BYTES / 4
 /**
  * The packet starts here within its slot. The 8 bytes before it take the sealed header, so that header and packet are
  * one contiguous plaintext; the 8 before those keep the packet on a 16-byte boundary.
@@ -21,7 +23,7 @@ export const SlotFlag = {
  */
 export class PacketPool {
   readonly slab: Uint8Array
-  /** The slab as little-endian words; slot `s` starts at word `s * SLOT_BYTES / 4`. */
+  /** The slab as little-endian words; slot `s` starts at word `s * SLOT_WORDS`. */
   readonly words: Uint32Array
   /** Length in bytes of the packet in each slot. */
   readonly length: Uint16Array

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { DURATION, formatQuantity, parseQuantity, RATE, SIZE } from './units.js'
+import { DURATION, formatQuantity, parseQuantity } from './units.js'
 
 describe('units', () => {
   it.each([
@@ -7,10 +7,6 @@ describe('units', () => {
     ['2s', DURATION, 2_000_000],
     ['1.5 s', DURATION, 1_500_000],
     ['5m', DURATION, 300_000_000],
-    ['20Mbit/s', RATE, 2_500_000],
-    ['1Gbit/s', RATE, 125_000_000],
-    ['64MiB', SIZE, 67_108_864],
-    ['1kB', SIZE, 1000],
   ])('reads %s', (text, unit, value) => expect(parseQuantity(text, unit)).toBe(value))
 
   it.each(['5', '0', '1.5', '5 '])('tells %j as bare', (text) =>

@@ -17,20 +17,6 @@ export const DURATION: Unit = {
   suffixes: { us: 1, ms: 1_000, s: 1_000_000, m: 60_000_000, h: 3_600_000_000 },
 }
 
-/** Base unit: bytes per second. */
-export const RATE: Unit = {
-  what: 'a rate',
-  example: '500kbit/s, 20Mbit/s or 1Gbit/s',
-  suffixes: { 'bit/s': 1 / 8, 'kbit/s': 1e3 / 8, 'Mbit/s': 1e6 / 8, 'Gbit/s': 1e9 / 8 },
-}
-
-/** Base unit: bytes. */
-export const SIZE: Unit = {
-  what: 'a size',
-  example: '512KiB, 64MiB or 1GiB',
-  suffixes: { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3, kB: 1e3, MB: 1e6, GB: 1e9 },
-}
-
 /** The value in base units, `'bare'` for a number without unit, undefined for anything else. */
 export function parseQuantity(text: string, unit: Unit): number | 'bare' | undefined {
   const match = /^(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z/]*)$/.exec(text)

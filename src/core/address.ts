@@ -1,5 +1,5 @@
 import { ADDRESS_REMOTE_WORDS, ADDRESS_WORDS } from '../base/datagram-batch.js'
-import { formatHostPort, formatIpAddress, type IpAddress } from '../base/ip-address.js'
+import { formatHostPort, formatIpAddress } from '../base/ip-address.js'
 
 /** Whether two address records have the same remote end. */
 export function sameRemote(a: Uint32Array, aAt: number, b: Uint32Array, bAt: number): boolean {
@@ -9,14 +9,6 @@ export function sameRemote(a: Uint32Array, aAt: number, b: Uint32Array, bAt: num
 
 export function copyAddress(from: Uint32Array, at: number): Uint32Array {
   return from.slice(at, at + ADDRESS_WORDS)
-}
-
-/** A record for `address` and `port`, from whichever address of ours the kernel chooses. */
-export function makeAddress(address: IpAddress, port: number): Uint32Array {
-  const record = new Uint32Array(ADDRESS_WORDS)
-  record[0] = address.family | (port << 16)
-  new Uint8Array(record.buffer, 4, 16).set(address.bytes)
-  return record
 }
 
 /** `192.0.2.1:51820` or `[2001:db8::1]:51820`, for people. */

@@ -9,7 +9,14 @@ import { MacGate } from '../noise/mac-gate.js'
 import type { Primitives } from '../noise/primitives.js'
 import { SeenInitiations } from '../noise/seen-initiations.js'
 import { PacketView } from '../wire/ip.js'
-import { CipherBit, Feature, FrameKind, SESSION_INDEX_LIMIT } from '../wire/message.js'
+import {
+  CIPHER_NAMES,
+  Cipher,
+  Feature,
+  FrameKind,
+  INDEX_PATH_BITS,
+  SESSION_INDEX_LIMIT,
+} from '../wire/message.js'
 import { AllowedIps } from './allowed-ips.js'
 import {
   BATCH_PACKETS,
@@ -26,7 +33,7 @@ import { EgressSlots } from './egress-queue.js'
 import type { Event } from './events.js'
 import { handleSealedHandshake } from './handshakes.js'
 import { Link } from './link.js'
-import { Cipher, type PacketCiphers, SEAL_WORDS } from './packet-cipher.js'
+import { type PacketCiphers, SEAL_WORDS } from './packet-cipher.js'
 import { addPath, housekeep, openChannels } from './path-keeper.js'
 import { Peer, type PeerConfig } from './peer.js'
 import type { RateSample } from './rate-estimator.js'
@@ -141,8 +148,8 @@ export class Device {
     this.identity = { privateKey: config.privateKey, publicKey: env.primitives.publicKey(config.privateKey) }
     const bootId = new Uint8Array(8)
     env.random.fill(bootId)
-    let ciphers: number = CipherBit.ChaCha20Poly1305
-    if (env.ciphers.preferred.includes(Cipher.Aes256Gcm)) ciphers |= CipherBit.Aes256Gcm
+    let ciphers: number = Cipher.ChaCha20Poly1305
+    if (env.ciphers.preferred.includes(Cipher.Aes256Gcm)) ciphers |= Cipher.Aes256Gcm
     let features: number = config.scheduler === 'adaptive' ? Feature.Repairs : 0
     if (config.policy === 'bond') features |= Feature.Equalise
     this.offer = { ciphers, features, bootId: new DataView(bootId.buffer).getBigUint64(0, true) }
@@ -278,7 +285,7 @@ export class Device {
     const session = new Session(
       peer,
       index,
-      result.remoteIndex >>> 5,
+      result.remoteIndex >>> INDEX_PATH_BITS,
       result.initiator,
       result.cipher,
       this.ciphers.key(result.cipher, result.sendKey),
@@ -326,7 +333,7 @@ export class Device {
     }
     peer.follow(session)
     peer.addSession(session, now)
-    const cipher = session.cipher === Cipher.Aes256Gcm ? 'AES-256-GCM' : 'ChaCha20-Poly1305'
+    const cipher = CIPHER_NAMES[session.cipher]
     this.emit({ kind: 'session', at: now, peer: peer.name, cipher, initiator: session.initiator, rekey })
   }
 

@@ -80,14 +80,6 @@ describe('EgressQueue', () => {
     expect(pool.freeCount).toBe(SLOTS)
   })
 
-  it('gives one class alone when asked', () => {
-    enqueue('ack', 0, PureAck)
-    enqueue('bulk', 1)
-    expect(names[queue.dequeueClass(Bulk, 0)]).toBe('bulk')
-    expect(queue.dequeueClass(RealTime, 0)).toBe(-1)
-    expect(names[queue.dequeueClass(PureAck, 0)]).toBe('ack')
-  })
-
   it('shares by bytes between flows of different packet sizes', () => {
     queue.codelEnabled = false
     for (let i = 0; i < 300; i++) enqueue('big', 1, Bulk, 1400)

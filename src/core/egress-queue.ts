@@ -172,14 +172,6 @@ export class EgressQueue {
     return this.dequeueFlows(now)
   }
 
-  /** {@link dequeue} of one class alone, as where ACKs are paced. */
-  dequeueClass(packetClass: number, now: Instant): number {
-    if (packetClass === PacketClass.RealTime) return this.dequeueLine(LINE_REAL_TIME, now)
-    if (packetClass === PacketClass.PureAck) return this.dequeueLine(LINE_PURE_ACK, now)
-    const slot = this.dequeueLine(LINE_REINJECTED, now)
-    return slot === NONE ? this.dequeueFlows(now) : slot
-  }
-
   /** Releases everything, uncounted: the peer goes. */
   clear(): void {
     for (let line = 0; line < LINES; line++) {

@@ -5,6 +5,7 @@ import { PeerMacs } from '../noise/peer-macs.js'
 import { FrameKind, INDEX_PATH_BITS } from '../wire/message.js'
 import {
   HANDSHAKE_ATTEMPT_US,
+  HANDSHAKE_FAILURE_EVENT_US,
   HANDSHAKE_JITTER_US,
   HANDSHAKE_RETRY_US,
   HANDSHAKE_RETRY_US_MAX,
@@ -26,6 +27,7 @@ export class HandshakeDriver {
   private retryUs = HANDSHAKE_RETRY_US
   private tries = 0
   private sealed = false
+  private toldOfFailureAt: Instant = Number.NEGATIVE_INFINITY
 
   constructor(
     private readonly peer: Peer,
@@ -136,6 +138,14 @@ export class HandshakeDriver {
     this.attempts = this.attempts.filter((attempt) => attempt.handshake !== handshake)
     this.stop()
     device.startSession(peer, result, index, rekey, now)
+  }
+
+  /** A response to one of our attempts proved wrong. The attempt goes on: whoever made it need not be the peer. */
+  failed(reason: string, now: Instant): void {
+    const { peer } = this
+    if (now - this.toldOfFailureAt < HANDSHAKE_FAILURE_EVENT_US) return
+    this.toldOfFailureAt = now
+    peer.device.emit({ kind: 'handshake-failed', at: now, peer: peer.name, reason })
   }
 
   /** A cookie reply that names one of our attempts. */

@@ -10,6 +10,7 @@ import {
   Initiation,
   MessageType,
   Response,
+  readIndex,
 } from '../wire/message.js'
 import { copyAddress } from './address.js'
 import type { Device } from './device.js'
@@ -23,8 +24,12 @@ interface Return {
   send(message: Uint8Array): void
   /** Undefined when it came sealed. */
   source: Uint32Array | undefined
-  /** Tells cookies of several paths apart. */
-  pathId: number
+}
+
+/** What a wrong response tells the operator. */
+const RESPONSE_FAULTS: Partial<Record<DropReason, string>> = {
+  handshakeFailed: 'the answer does not decrypt: is the preshared key the same at both ends?',
+  handshakeVersion: 'the other end speaks another version of the protocol',
 }
 
 export function handleHandshake(
@@ -37,7 +42,7 @@ export function handleHandshake(
 ): void {
   const remote = copyAddress(addresses, at)
   const source = remote.slice(0, ADDRESS_REMOTE_WORDS)
-  const back: Return = { send: (answer) => link.pushReady(answer, remote), source, pathId: 0 }
+  const back: Return = { send: (answer) => link.pushReady(answer, remote), source }
   if (message[0] === MessageType.CookieReply) {
     handleCookieReply(device, link, message, addresses, at, now)
   } else {
@@ -54,7 +59,7 @@ export function handleSealedHandshake(
 ): void {
   const send = (answer: Uint8Array): void =>
     device.control.begin().frame(FrameKind.Handshake, answer).sendOn(channel, true, now)
-  dispatch(device, message, { send, source: undefined, pathId: 0 }, now)
+  dispatch(device, message, { send, source: undefined }, now)
 }
 
 function dispatch(device: Device, message: Uint8Array, back: Return, now: Instant): void {
@@ -115,7 +120,6 @@ function handleInitiation(
     device.releaseIndex(index)
     return answer
   }
-  peer.handshake.macs.writeMac2(answer.message, back.pathId, now)
   device.seen.remember(message, answer.message, now)
   device.startSession(peer, answer.result, index, peer.current !== undefined, now)
   back.send(answer.message)
@@ -124,15 +128,19 @@ function handleInitiation(
 
 function handleResponse(device: Device, message: Uint8Array, now: Instant): DropReason | undefined {
   const at = Response.receiverIndex
-  const index = (message[at]! | (message[at + 1]! << 8) | (message[at + 2]! << 16)) >>> INDEX_PATH_BITS
+  const index = readIndex(message, at) >>> INDEX_PATH_BITS
   const attempt = device.attempts.get(index)
   if (!attempt) return 'handshakeUnexpected'
   const result = attempt.handshake.consumeResponse(message)
-  if (isFailure(result)) return result
+  if (isFailure(result)) {
+    attempt.peer.handshake.failed(RESPONSE_FAULTS[result] ?? result, now)
+    return result
+  }
   attempt.peer.handshake.succeeded(attempt.handshake, result, now)
   return undefined
 }
 
+/** Only initiations carry cookies: one for a response of ours names no attempt and is counted. */
 function handleCookieReply(
   device: Device,
   link: Link,
@@ -146,8 +154,7 @@ function handleCookieReply(
     return
   }
   const field = CookieReply.receiverIndex
-  const index =
-    (message[field]! | (message[field + 1]! << 8) | (message[field + 2]! << 16)) >>> INDEX_PATH_BITS
+  const index = readIndex(message, field) >>> INDEX_PATH_BITS
   const attempt = device.attempts.get(index)
   const path = attempt && findPath(attempt.peer, link, addresses, at)
   if (!attempt || !path) {

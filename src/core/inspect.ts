@@ -1,8 +1,8 @@
 import { type Instant, SECOND } from '../base/time.js'
+import { CIPHER_NAMES } from '../wire/message.js'
 import { formatAddress } from './address.js'
 import type { Device } from './device.js'
 import { carriesData } from './events.js'
-import { Cipher } from './packet-cipher.js'
 import type { Path } from './path.js'
 import type { Peer } from './peer.js'
 import type { PathSnapshot, PeerSnapshot, PeerState } from './snapshot.js'
@@ -22,7 +22,7 @@ function inspectPeer(peer: Peer, now: Instant): PeerFigures {
     state: stateOf(peer),
     session: current && {
       ageS: (now - current.createdAt) / SECOND,
-      cipher: current.cipher === Cipher.Aes256Gcm ? 'AES-256-GCM' : 'ChaCha20-Poly1305',
+      cipher: CIPHER_NAMES[current.cipher],
       rekeys: peer.rekeys,
     },
     bytesOut: peer.bytesOut,

@@ -1,3 +1,8 @@
+import { Cipher } from '../wire/message.js'
+
+/** Part of this contract, for implementations that know nothing of the wire. */
+export { Cipher }
+
 /**
  * The cipher of data and control packets, a batch a call. Implemented by the addon (src/io/packet-ciphers.ts) and by
  * a null cipher in the simulator.
@@ -20,9 +25,6 @@ export interface PacketKey {
 export const SEAL_WORDS = 8
 export const SEAL_OVERHEAD_BYTES = 24
 export const OPEN_FAILED = 0xffffffff
-
-export const Cipher = { ChaCha20Poly1305: 1, Aes256Gcm: 2 } as const
-export type Cipher = (typeof Cipher)[keyof typeof Cipher]
 
 export interface PacketCiphers {
   /** Ciphers this machine does well, best first. */

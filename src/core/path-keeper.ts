@@ -2,9 +2,10 @@
  * Opens, proves, watches and forgets the paths of one peer. A path's state is moved in one place, {@link moveTo};
  * everything else here decides when.
  */
-import { type Instant, MILLISECOND, NEVER } from '../base/time.js'
+import { type DurationUs, type Instant, MILLISECOND, NEVER } from '../base/time.js'
 import { CHALLENGE_BYTES, FrameKind, PATH_IDS } from '../wire/message.js'
-import { formatAddress, sameRemote } from './address.js'
+import { copyAddress, formatAddress, sameRemote } from './address.js'
+import { Challenges } from './challenges.js'
 import {
   ACTIVE_US,
   CHALLENGE_RETRY_US,
@@ -115,7 +116,7 @@ export function acceptChannel(
 ): Channel {
   const { peer } = session
   let path = findPath(peer, link, addresses, at)
-  path ??= addPath(peer, link, addresses.slice(at, at + 10), false, now)
+  path ??= addPath(peer, link, copyAddress(addresses, at), false, now)
   const channel = session.acceptChannel(id, path)
   if (path.usable) join(channel, now)
   sendChallenge(channel, now)
@@ -124,9 +125,8 @@ export function acceptChannel(
 
 export function sendChallenge(channel: Channel, now: Instant): void {
   const { device } = channel.path.peer
-  device.random.fill(channel.challenge)
-  channel.challengeSentAt = now
-  device.control.begin().frame(FrameKind.PathChallenge, channel.challenge).sendOn(channel, false, now)
+  const challenge = channel.challenges.make(device.random, now)
+  device.control.begin().frame(FrameKind.PathChallenge, challenge).sendOn(channel, false, now)
   // While no path is well nothing else asks, and a far end that lost our session answers no challenge either.
   const { peer } = channel.path
   if (!peer.paths.some((path) => path.usable)) peer.asked(now)
@@ -155,21 +155,18 @@ export function handleChallengeAnswer(
 ): void {
   const { path } = channel
   const { candidate } = path
+  const sentAt = channel.challenges.sentAtOf(body)
   if (
     candidate &&
     candidate.link === link &&
     sameRemote(candidate.remote, 0, addresses, at) &&
-    sameBytes(body, candidate.challenge)
+    !Number.isNaN(candidate.challenges.sentAtOf(body))
   ) {
     moveAddress(path, candidate.link, candidate.remote, now)
     join(channel, now)
-  } else if (
-    sameBytes(body, channel.challenge) &&
-    path.link === link &&
-    sameRemote(path.remote, 0, addresses, at)
-  ) {
+  } else if (!Number.isNaN(sentAt) && path.link === link && sameRemote(path.remote, 0, addresses, at)) {
     if (path.state === 'probing' || path.state === 'down') {
-      path.health.rtt.update(now - channel.challengeSentAt, now)
+      path.health.rtt.update(now - sentAt, now)
     }
     join(channel, now)
   } else {
@@ -203,17 +200,17 @@ function join(channel: Channel, now: Instant): void {
 export function roam(channel: Channel, link: Link, addresses: Uint32Array, at: number, now: Instant): void {
   const { path } = channel
   const { candidate } = path
+  if (now - path.movedAt < ROAM_INTERVAL_US) return
+  if (candidate && now - candidate.challenges.lastSentAt < CHALLENGE_RETRY_US) return
   const known = candidate && candidate.link === link && sameRemote(candidate.remote, 0, addresses, at)
-  if (now - path.lastRoamAt < (known ? CHALLENGE_RETRY_US : ROAM_INTERVAL_US / 4)) return
-  path.lastRoamAt = now
+  const asked = known ? candidate : { link, remote: copyAddress(addresses, at), challenges: new Challenges() }
+  path.candidate = asked
   const { device } = path.peer
-  const challenge = new Uint8Array(CHALLENGE_BYTES)
-  device.random.fill(challenge)
-  path.candidate = { link, remote: addresses.slice(at, at + 10), challenge }
+  const challenge = asked.challenges.make(device.random, now)
   device.control
     .begin()
     .frame(FrameKind.PathChallenge, challenge)
-    .send(channel, link, path.candidate.remote, false, now)
+    .send(channel, link, asked.remote, false, now)
 }
 
 function moveAddress(path: Path, link: Link, remote: Uint32Array, now: Instant): void {
@@ -221,6 +218,7 @@ function moveAddress(path: Path, link: Link, remote: Uint32Array, now: Instant):
   path.link = link
   path.remote = remote
   path.candidate = undefined
+  path.movedAt = now
   path.peer.device.emit({
     kind: 'path-moved',
     at: now,
@@ -245,12 +243,12 @@ export function housekeep(peer: Peer, now: Instant): void {
     if (path.channel === undefined) {
       proveAgain(path, now)
     } else if (path.state === 'down') {
-      if (now - path.channel.challengeSentAt >= PROBE_DOWN_US) sendChallenge(path.channel, now)
+      if (now - path.channel.challenges.lastSentAt >= PROBE_DOWN_US) sendChallenge(path.channel, now)
     } else if (path.state === 'suspect') {
       watchSuspect(path, now)
     } else if (carriesData(path.state)) {
       watch(path, active, now)
-    } else if (now - path.channel.challengeSentAt >= CHALLENGE_RETRY_US) {
+    } else if (now - path.channel.challenges.lastSentAt >= CHALLENGE_RETRY_US) {
       sendChallenge(path.channel, now)
     }
     joinNewer(path, now)
@@ -291,7 +289,8 @@ function proveAgain(path: Path, now: Instant): void {
   channel ??= session.openChannel(path)
   if (!channel) return
   const every = path.state === 'down' ? PROBE_DOWN_US : CHALLENGE_RETRY_US
-  if (path.state === 'probing' && now - path.since > SUSPECT_US_MAX) {
+  const { firstSentAt } = channel.challenges
+  if (path.state === 'probing' && now - firstSentAt > proofUsMax(path.peer)) {
     moveTo(path, 'down', 'no answer since it was opened', now)
   } else if (
     path.state !== 'down' &&
@@ -300,7 +299,14 @@ function proveAgain(path: Path, now: Instant): void {
   ) {
     moveTo(path, 'down', 'no answer since its session ended', now)
   }
-  if (now - channel.challengeSentAt >= every) sendChallenge(channel, now)
+  if (now - channel.challenges.lastSentAt >= every) sendChallenge(channel, now)
+}
+
+/** How long a new path may take to answer: what is slow at one path may be slow at another. */
+function proofUsMax(peer: Peer): DurationUs {
+  let slowestUs = 0
+  for (const { health } of peer.paths) slowestUs = Math.max(slowestUs, health.rtt.smoothedUs || 0)
+  return Math.max(SUSPECT_US_MAX, 3 * slowestUs)
 }
 
 /** A newer session is there but its challenge on this path was lost: ask again. */
@@ -310,7 +316,7 @@ function joinNewer(path: Path, now: Instant): void {
   if (!path.peer.prefers(current, path.channel.session)) return
   let channel = current.channels.find((each) => each?.path === path)
   if (!channel && current.initiator) channel = current.openChannel(path)
-  if (channel && !channel.joined && now - channel.challengeSentAt >= CHALLENGE_RETRY_US)
+  if (channel && !channel.joined && now - channel.challenges.lastSentAt >= CHALLENGE_RETRY_US)
     sendChallenge(channel, now)
 }
 
@@ -396,11 +402,4 @@ function sendHeartbeat(channel: Channel, now: Instant): void {
 
 function ms(us: number): string {
   return `${Math.round(us / MILLISECOND)} ms`
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false
-  let difference = 0
-  for (let i = 0; i < a.length; i++) difference |= a[i]! ^ b[i]!
-  return difference === 0
 }

@@ -1,5 +1,6 @@
 import { type Instant, SECOND } from '../base/time.js'
 import { formatAddress } from './address.js'
+import type { Challenges } from './challenges.js'
 import { carriesData, type PathState } from './events.js'
 import { HealthMonitor } from './health-monitor.js'
 import type { Link } from './link.js'
@@ -31,8 +32,9 @@ export class Path {
   /** The remote address in use: believed, since a challenge to it was answered (or about to be, while probing). */
   remote: Uint32Array
   /** A source address seen on an authenticated packet and not yet proved. */
-  candidate: { link: Link; remote: Uint32Array; challenge: Uint8Array } | undefined
-  lastRoamAt: Instant = Number.NEGATIVE_INFINITY
+  candidate: { link: Link; remote: Uint32Array; challenges: Challenges } | undefined
+  /** When its address last changed. */
+  movedAt: Instant = Number.NEGATIVE_INFINITY
   lastSentAt: Instant = Number.NEGATIVE_INFINITY
   lastHeardAt: Instant = Number.NEGATIVE_INFINITY
 

@@ -7,7 +7,7 @@ const NODES_AT_START = 64
 /**
  * Longest-prefix table from addresses to small integers: a path-compressed binary trie in flat arrays, as the
  * allowed-IPs table of WireGuard. A node has two children or a value, so n prefixes take at most 2n - 1 nodes of
- * 17 + 4 × words bytes each. Addresses come as little-endian words of bytes in network order, as they stand in
+ * 13 + 4 × words bytes each. Addresses come as little-endian words of bytes in network order, as they stand in
  * packets; keys are kept the other way round, so that the first bit of an address is bit 31.
  * Only inserting allocates, when the arrays are full and double.
  */
@@ -17,11 +17,9 @@ export class PrefixTrie {
   private keys: Int32Array
   private bits: Uint8Array
   private values: Int32Array
-  /** Node n: children at 2n (next bit 0) and 2n + 1. Free nodes are chained through 2n. */
+  /** Node n: children at 2n (next bit 0) and 2n + 1. */
   private children: Int32Array
-  private parents: Int32Array
   private root = NONE
-  private freeNode = NONE
   private nodesUsed = 0
 
   /** @param words 32-bit words of an address: 1 or 4 */
@@ -30,12 +28,11 @@ export class PrefixTrie {
     this.bits = new Uint8Array(NODES_AT_START)
     this.values = new Int32Array(NODES_AT_START)
     this.children = new Int32Array(NODES_AT_START * 2)
-    this.parents = new Int32Array(NODES_AT_START)
   }
 
   /** Memory of the table in bytes. */
   get bytes(): number {
-    return this.values.length * (4 * this.words + 1 + 4 + 8 + 4)
+    return this.values.length * (4 * this.words + 1 + 4 + 8)
   }
 
   /** The value of the longest prefix that holds the address at `address[at]`, or -1. */
@@ -126,72 +123,19 @@ export class PrefixTrie {
     this.size++
   }
 
-  /** Takes out exactly this prefix; returns its value, or -1 if it was not there. */
-  remove(address: Uint32Array, at: number, length: number): number {
-    let node = this.root
-    while (node !== NONE) {
-      const nodeLength = this.bits[node]!
-      if (nodeLength > length || this.commonBits(node, address, at, nodeLength) < nodeLength) return NONE
-      if (nodeLength === length) {
-        const value = this.values[node]!
-        if (value !== NONE) this.clearNode(node)
-        return value
-      }
-      node = this.children[node * 2 + bitOf(address, at, nodeLength)]!
-    }
-    return NONE
-  }
-
-  /** Takes out every prefix of `value`, in one pass over the table; returns how many there were. */
-  removeValue(value: number): number {
-    const before = this.size
-    for (let node = 0; node < this.nodesUsed; node++) {
-      if (this.values[node] === value) this.clearNode(node)
-    }
-    return before - this.size
-  }
-
-  /** Takes the value from a node, and then the nodes that are no longer needed: those without value and fork. */
-  private clearNode(start: number): void {
-    this.values[start] = NONE
-    this.size--
-    let node = start
-    while (node !== NONE && this.values[node] === NONE) {
-      const left = this.children[node * 2]!
-      const right = this.children[node * 2 + 1]!
-      if (left !== NONE && right !== NONE) return
-      const parent = this.parents[node]!
-      const way = parent !== NONE && this.children[parent * 2 + 1] === node ? 1 : 0
-      const child = left !== NONE ? left : right
-      this.attach(child, parent, way)
-      this.children[node * 2] = this.freeNode
-      this.freeNode = node
-      // With a child in its place the parent has lost nothing; without one it may be needless in its turn.
-      if (child !== NONE) return
-      node = parent
-    }
-  }
-
   private attach(node: number, parent: number, way: number): void {
     if (parent === NONE) this.root = node
     else this.children[parent * 2 + way] = node
-    if (node !== NONE) this.parents[node] = parent
   }
 
   private createNode(address: Uint32Array, at: number, length: number, value: number): number {
-    let node = this.freeNode
-    if (node !== NONE) {
-      this.freeNode = this.children[node * 2]!
-    } else {
-      if (this.nodesUsed === this.values.length) this.grow()
-      node = this.nodesUsed++
-    }
+    if (this.nodesUsed === this.values.length) this.grow()
+    const node = this.nodesUsed++
     for (let w = 0; w < this.words; w++) this.keys[node * this.words + w] = bigEndian(address[at + w]!)
     this.bits[node] = length
     this.values[node] = value
     this.children[node * 2] = NONE
     this.children[node * 2 + 1] = NONE
-    this.parents[node] = NONE
     return node
   }
 
@@ -201,7 +145,6 @@ export class PrefixTrie {
     this.bits = copied(this.bits, new Uint8Array(nodes))
     this.values = copied(this.values, new Int32Array(nodes))
     this.children = copied(this.children, new Int32Array(nodes * 2))
-    this.parents = copied(this.parents, new Int32Array(nodes))
   }
 
   /** How many of the first `limit` bits a node's key and an address share. */

@@ -18,7 +18,7 @@ import {
   ROW_OFFSET,
   ROW_WORDS,
 } from '../base/datagram-batch.js'
-import { PACKET_BYTES_MAX, SLOT_BYTES, SLOT_HEADROOM, SlotFlag } from '../base/packet-pool.js'
+import { PACKET_BYTES_MAX, SLOT_BYTES, SLOT_HEADROOM, SLOT_WORDS, SlotFlag } from '../base/packet-pool.js'
 import type { Instant } from '../base/time.js'
 import {
   DATA_OVERHEAD_BYTES,
@@ -27,6 +27,7 @@ import {
   MessageType,
   PATH_IDS,
   PacketFlag,
+  readIndex,
   SEQUENCE_BITS,
   SEQUENCE_MASK,
   STAMP_MASK,
@@ -42,7 +43,6 @@ import { reconstructCounter } from './replay-window.js'
 import { handleControl } from './reports.js'
 import type { Session } from './session.js'
 
-const SLOT_WORDS = SLOT_BYTES / 4
 const INNER_HEADER_AT = SLOT_HEADROOM - INNER_HEADER_BYTES
 const INNER_HEADER_WORD = INNER_HEADER_AT / 4
 /** Packets opened by one call of the cipher. */
@@ -79,7 +79,7 @@ export function receiveDatagrams(device: Device, link: Link, batch: DatagramBatc
       drops.count(Drop.badLength)
       continue
     }
-    const index = slab[offset + 1]! | (slab[offset + 2]! << 8) | (slab[offset + 3]! << 16)
+    const index = readIndex(slab, offset + 1)
     const session = device.findSession(index >> INDEX_PATH_BITS)
     if (session === undefined) {
       drops.count(Drop.unknownIndex)

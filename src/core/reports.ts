@@ -14,6 +14,7 @@ import {
   STAMP_MASK,
   unwrapStamp,
 } from '../wire/message.js'
+import { copyAddress } from './address.js'
 import { FEEDBACK_GAP_US, FEEDBACK_SHARE, FEEDBACK_US, FEEDBACK_US_MAX } from './constants.js'
 import type { ControlWriter } from './control.js'
 import type { Device } from './device.js'
@@ -64,7 +65,7 @@ export function handleControl(
         if (!session.answers.includes(channel)) session.answers.push(channel)
         break
       case FrameKind.PathChallenge:
-        handleChallenge(channel, link, addresses.slice(addressAt, addressAt + 10), body, now)
+        handleChallenge(channel, link, copyAddress(addresses, addressAt), body, now)
         break
       case FrameKind.PathResponse:
         handleChallengeAnswer(channel, link, addresses, addressAt, body, now)
@@ -85,8 +86,6 @@ export function handleControl(
       case FrameKind.Close:
         device.endSession(session, 'the other end closed it', now)
         return
-      case FrameKind.PathClose:
-        break
       default: // a later version's frame: skipped
     }
   }

@@ -2,13 +2,13 @@ import type { PacketPool } from '../base/packet-pool.js'
 import type { SlotRing } from '../base/slot-ring.js'
 import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../base/time.js'
 import { BUCKET_UNORDERED, BUCKETS, PacketFlag, SEQUENCE_MASK, sequenceDifference } from '../wire/message.js'
+import { HOLD_US_MAX } from './constants.js'
 import { Drop, type DropCounters } from './drop-reasons.js'
 import { EQUALISER_SPREAD_US_MAX, Equaliser } from './equaliser.js'
 import { HeldPackets, NONE } from './held-packets.js'
 import { PathArrivals } from './path-arrivals.js'
 import { REPLAY_WINDOW_WIDTH, ReplayWindow } from './replay-window.js'
 
-export const HOLD_US_DEFAULT = 120 * MILLISECOND
 export const HELD_MAX_DEFAULT = 8192
 /** Time for a loss on the slowest path to be told and made up for by the fastest. */
 const REPAIR_US = 120 * MILLISECOND
@@ -103,7 +103,7 @@ export class Resequencer {
     private readonly output: SlotRing,
     options: ResequencerOptions = {},
   ) {
-    this.holdUsMax = options.holdUsMax ?? HOLD_US_DEFAULT
+    this.holdUsMax = options.holdUsMax ?? HOLD_US_MAX
     this.repairs = options.repairs ?? false
     this.held = new HeldPackets(options.heldMax ?? HELD_MAX_DEFAULT)
     this.equaliser = new Equaliser(output.capacity)

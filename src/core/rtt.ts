@@ -1,4 +1,4 @@
-import { type DurationUs, type Instant, MILLISECOND, SECOND } from '../base/time.js'
+import { type DurationUs, type Instant, SECOND } from '../base/time.js'
 import { WindowedFilter } from '../base/windowed-filter.js'
 
 /** RFC 6298, section 2: weights of a new sample. */
@@ -6,11 +6,6 @@ const SMOOTHED_WEIGHT = 1 / 8
 const VARIATION_WEIGHT = 1 / 4
 /** A route can get longer: a minimum older than this no longer counts. As BBR's. */
 const MIN_WINDOW_US = 10 * SECOND
-/** RFC 6298 says 1 s, for want of good clocks; Linux uses 200 ms for TCP. */
-const TIMEOUT_US_MIN = 200 * MILLISECOND
-const TIMEOUT_US_MAX = 60 * SECOND
-/** RFC 6298, 2.1: before the first sample. */
-const TIMEOUT_US_INITIAL = 1 * SECOND
 
 /** Round-trip time of a path: smoothed, its mean deviation (RFC 6298), and the least of the last 10 s. */
 export class RttEstimator {
@@ -23,12 +18,6 @@ export class RttEstimator {
 
   get minUs(): DurationUs {
     return this.min.value
-  }
-
-  /** After so long without an answer one may take it for lost. */
-  get timeoutUs(): DurationUs {
-    if (this.samples === 0) return TIMEOUT_US_INITIAL
-    return Math.min(TIMEOUT_US_MAX, Math.max(TIMEOUT_US_MIN, this.smoothedUs + 4 * this.variationUs))
   }
 
   /** Takes one round trip. A sample below 0 (a clock jumped) is ignored. */

@@ -18,7 +18,7 @@ import {
   ROW_OFFSET,
   ROW_WORDS,
 } from '../base/datagram-batch.js'
-import { type PacketBatch, SLOT_BYTES, SLOT_HEADROOM, SlotFlag } from '../base/packet-pool.js'
+import { type PacketBatch, SLOT_BYTES, SLOT_HEADROOM, SLOT_WORDS, SlotFlag } from '../base/packet-pool.js'
 import { type Instant, NEVER } from '../base/time.js'
 import {
   DATA_OVERHEAD_BYTES,
@@ -37,7 +37,6 @@ import { SEAL_WORDS } from './packet-cipher.js'
 import type { Peer } from './peer.js'
 import { OUTER_BYTES, type Session } from './session.js'
 
-const SLOT_WORDS = SLOT_BYTES / 4
 /** Where the sealed header stands in a slot, in words: right before the packet. */
 const INNER_HEADER_WORD = (SLOT_HEADROOM - INNER_HEADER_BYTES) / 4
 /** Packets sealed by one call of the cipher. */

@@ -1,8 +1,9 @@
 import { type Instant, NEVER } from '../base/time.js'
-import { PATH_IDS } from '../wire/message.js'
+import { type Cipher, PATH_IDS } from '../wire/message.js'
+import { Challenges } from './challenges.js'
 import { REJECT_AFTER_PACKETS, REJECT_AFTER_US } from './constants.js'
 import { GapList } from './gap-list.js'
-import type { Cipher, PacketKey } from './packet-cipher.js'
+import type { PacketKey } from './packet-cipher.js'
 import type { Path } from './path.js'
 import type { Peer } from './peer.js'
 import { ReplayWindow } from './replay-window.js'
@@ -55,9 +56,8 @@ export class Channel {
   owdMinBefore = Number.POSITIVE_INFINITY
 
   // ---- proof of address
-  readonly challenge = new Uint8Array(8)
-  challengeSentAt: Instant = Number.NEGATIVE_INFINITY
-  /** Our challenge was answered: the path may be used with this session. */
+  readonly challenges = new Challenges()
+  /** One of them was answered: the path may be used with this session. */
   joined = false
 
   constructor(

@@ -1,3 +1,5 @@
+import type { PathState } from './events.js'
+
 /**
  * What one end shows of itself: plain data, made at request, free of references into the core. It crosses the control
  * socket as JSON, so there are no typed arrays, no undefined within lists, and no numbers beyond 2^53.
@@ -101,8 +103,6 @@ export interface RateSnapshot {
   readonly limiter: string
   readonly rebases: number
 }
-
-export type PathState = 'probing' | 'up' | 'lossy' | 'late' | 'suspect' | 'down'
 
 export interface EventSnapshot {
   /** Seconds since the start. */

@@ -1,8 +1,8 @@
 import { lookup } from 'node:dns/promises'
+import { ADDRESS_WORDS } from '../base/datagram-batch.js'
 import type { IpAddress } from '../base/ip-address.js'
 import { parseIpAddress } from '../base/ip-address.js'
 import type { Config } from '../config/schema.js'
-import { makeAddress } from '../core/address.js'
 
 /** Endpoints of each peer as addresses: names resolved, in the order of the configuration. */
 export interface ResolvedEndpoints {
@@ -40,4 +40,12 @@ async function resolveName(host: string): Promise<IpAddress[]> {
   } catch {
     return []
   }
+}
+
+/** A record for `address` and `port`, from whichever address of ours the kernel chooses. */
+function makeAddress(address: IpAddress, port: number): Uint32Array {
+  const record = new Uint32Array(ADDRESS_WORDS)
+  record[0] = address.family | (port << 16)
+  new Uint8Array(record.buffer, 4, 16).set(address.bytes)
+  return record
 }

@@ -1,13 +1,16 @@
 import sodium from 'libsodium-wrappers'
 import { assert } from '../base/assert.js'
-import type { Primitives } from '../noise/primitives.js'
+import { joinBytes } from '../base/bytes.js'
+import {
+  KEY_BYTES,
+  MAC_BYTES,
+  NONCE_BYTES,
+  type Primitives,
+  TAG_BYTES,
+  XNONCE_BYTES,
+} from '../noise/primitives.js'
 
-const KEY_BYTES = 32
-const TAG_BYTES = 16
-const NONCE_BYTES = 12
-const XNONCE_BYTES = 24
 const HASH_BYTES = 64
-const MAC_BYTES = 16
 
 /**
  * The handshake's cryptography by libsodium (WebAssembly). Arguments of a wrong size are faults of ours and throw;
@@ -79,14 +82,7 @@ export async function loadPrimitives(): Promise<Primitives> {
 /** Calls `digest` with the parts put together, in a copy that is erased afterwards: the parts may be secrets. */
 function overJoined(parts: Uint8Array[], digest: (message: Uint8Array) => Uint8Array): Uint8Array {
   if (parts.length === 1) return digest(parts[0]!)
-  let bytes = 0
-  for (const part of parts) bytes += part.length
-  const joined = new Uint8Array(bytes)
-  let at = 0
-  for (const part of parts) {
-    joined.set(part, at)
-    at += part.length
-  }
+  const joined = joinBytes(parts)
   const result = digest(joined)
   sodium.memzero(joined)
   return result

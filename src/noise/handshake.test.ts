@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { Prng } from '../base/prng.js'
 import { loadPrimitives } from '../io/primitives.js'
-import { CipherBit, Initiation, Response } from '../wire/message.js'
+import { Cipher, Initiation, Response } from '../wire/message.js'
 import { type HandshakeFailure, isFailure } from './failure.js'
 import {
   chooseCipher,
@@ -16,7 +16,7 @@ import { MacGate } from './mac-gate.js'
 import { PeerMacs } from './peer-macs.js'
 import type { Primitives } from './primitives.js'
 
-const BOTH = CipherBit.ChaCha20Poly1305 | CipherBit.Aes256Gcm
+const BOTH = Cipher.ChaCha20Poly1305 | Cipher.Aes256Gcm
 const random = new Prng(1)
 const psk = new Uint8Array(32).fill(5)
 const from = Uint32Array.of(4 | (7 << 16), 0x0100007f, 0, 0, 0)
@@ -105,7 +105,7 @@ describe('a handshake', () => {
       remoteIndex: 0x123460,
       remoteBootId: 77n,
       remoteFeatures: 3,
-      cipher: CipherBit.Aes256Gcm,
+      cipher: Cipher.Aes256Gcm,
     })
     expect(theirs).toMatchObject({
       initiator: false,
@@ -113,7 +113,7 @@ describe('a handshake', () => {
       remoteIndex: 0xabcde0,
       remoteBootId: 0xfedcba9876543210n,
       remoteFeatures: 0x8001,
-      cipher: CipherBit.Aes256Gcm,
+      cipher: Cipher.Aes256Gcm,
     })
     expect(ours.sendKey).toHaveLength(32)
     expect(ours.sendKey).toEqual(theirs.receiveKey)
@@ -217,9 +217,9 @@ describe('a handshake', () => {
       [1, 0],
       [1, BOTH],
       [1, 4],
-      [1, CipherBit.Aes256Gcm],
+      [1, Cipher.Aes256Gcm],
     ] as const) {
-      const initiator = start({ offer: offer({ ciphers: CipherBit.ChaCha20Poly1305 }) })
+      const initiator = start({ offer: offer({ ciphers: Cipher.ChaCha20Poly1305 }) })
       expect(initiator.consumeResponse(answerOf(initiator, at, value))).toBe('handshakeVersion')
       expect(initiator.open).toBe(false)
     }
@@ -229,7 +229,7 @@ describe('a handshake', () => {
     expect(() => start({ senderIndex: 1 })).toThrow('path bits')
     expect(() => start({ senderIndex: 1 << 24 })).toThrow('too large')
     expect(() => start({ psk: new Uint8Array(31) })).toThrow('32 bytes')
-    expect(() => start({ offer: offer({ ciphers: CipherBit.Aes256Gcm }) })).toThrow('every end offers')
+    expect(() => start({ offer: offer({ ciphers: Cipher.Aes256Gcm }) })).toThrow('every end offers')
     const responder = got(consume(start().message))
     respond(responder)
     expect(() => respond(responder)).toThrow('answered twice')
@@ -237,8 +237,8 @@ describe('a handshake', () => {
 })
 
 describe('the cipher', () => {
-  const ChaCha = CipherBit.ChaCha20Poly1305
-  const Aes = CipherBit.Aes256Gcm
+  const ChaCha = Cipher.ChaCha20Poly1305
+  const Aes = Cipher.Aes256Gcm
   it.each([
     [ChaCha, ChaCha, ChaCha],
     [ChaCha, BOTH, ChaCha],

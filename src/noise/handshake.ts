@@ -26,7 +26,7 @@
 import { assert } from '../base/assert.js'
 import type { RandomSource } from '../base/prng.js'
 import {
-  CipherBit,
+  Cipher,
   HandshakePayload,
   INDEX_PATH_BITS,
   INDEX_SESSION_BITS,
@@ -34,10 +34,11 @@ import {
   MessageType,
   PATH_IDS,
   Response,
+  readIndex,
   VERSION,
+  writeIndex,
 } from '../wire/message.js'
 import type { HandshakeFailure } from './failure.js'
-import { readIndex, writeIndex } from './mac.js'
 import { ascii, HandshakeState } from './noise.js'
 import type { PeerMacs } from './peer-macs.js'
 import type { Primitives } from './primitives.js'
@@ -54,15 +55,13 @@ export interface Identity {
 
 /** What an end says of itself inside the handshake. */
 export interface Offer {
-  /** {@link CipherBit} set of what this end does well; ChaCha20Poly1305 is always in it. */
+  /** {@link Cipher} set of what this end does well; ChaCha20Poly1305 is always in it. */
   ciphers: number
   /** 16 bits. */
   features: number
   /** 64 random bits of this run of the program. */
   bootId: bigint
 }
-
-export type CipherChoice = (typeof CipherBit)[keyof typeof CipherBit]
 
 /** A handshake that succeeded: all that a session needs. */
 export interface HandshakeResult {
@@ -77,7 +76,7 @@ export interface HandshakeResult {
   handshakeHash: Uint8Array
   remoteBootId: bigint
   remoteFeatures: number
-  cipher: CipherChoice
+  cipher: Cipher
 }
 
 /** The initiator's side of one attempt. */
@@ -107,7 +106,7 @@ export class InitiatorHandshake {
   ): InitiatorHandshake | HandshakeFailure {
     const { identity, remotePublicKey, macs, psk, senderIndex, offer, random } = options
     assertIndexAndPsk(senderIndex, psk)
-    assert((offer.ciphers & CipherBit.ChaCha20Poly1305) !== 0, 'every end offers ChaCha20-Poly1305')
+    assert((offer.ciphers & Cipher.ChaCha20Poly1305) !== 0, 'every end offers ChaCha20-Poly1305')
     const message = new Uint8Array(Initiation.bytes)
     message[0] = MessageType.Initiation
     writeIndex(message, Initiation.senderIndex, senderIndex)
@@ -262,10 +261,10 @@ export class ResponderHandshake {
 }
 
 /** AES-256-GCM when both ends do it well, which is when both offer it; else ChaCha20-Poly1305. */
-export function chooseCipher(offered: number, own: number): CipherChoice | undefined {
+export function chooseCipher(offered: number, own: number): Cipher | undefined {
   const common = offered & own
-  if ((common & CipherBit.Aes256Gcm) !== 0) return CipherBit.Aes256Gcm
-  if ((common & CipherBit.ChaCha20Poly1305) !== 0) return CipherBit.ChaCha20Poly1305
+  if ((common & Cipher.Aes256Gcm) !== 0) return Cipher.Aes256Gcm
+  if ((common & Cipher.ChaCha20Poly1305) !== 0) return Cipher.ChaCha20Poly1305
   return undefined
 }
 
@@ -302,7 +301,7 @@ function finish(
   initiator: boolean,
   remoteIndex: number,
   payload: Payload,
-  cipher: CipherChoice,
+  cipher: Cipher,
 ): HandshakeResult {
   return {
     initiator,
@@ -325,8 +324,8 @@ function prologueOf(message: Uint8Array): Uint8Array {
   return prologue
 }
 
-function isCipher(bits: number): bits is CipherChoice {
-  return bits === CipherBit.ChaCha20Poly1305 || bits === CipherBit.Aes256Gcm
+function isCipher(bits: number): bits is Cipher {
+  return bits === Cipher.ChaCha20Poly1305 || bits === Cipher.Aes256Gcm
 }
 
 function pathOf(index: number): number {

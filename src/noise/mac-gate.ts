@@ -1,9 +1,9 @@
 import { assert } from '../base/assert.js'
 import type { RandomSource } from '../base/prng.js'
 import { type Instant, SECOND } from '../base/time.js'
-import { CookieReply, Initiation, MessageType, Response } from '../wire/message.js'
+import { CookieReply, Initiation, MAC_BYTES, MessageType, Response } from '../wire/message.js'
 import { LoadGauge } from './load-gauge.js'
-import { cookieKey, MAC_BYTES, mac1Key, mac1Offset } from './mac.js'
+import { cookieKey, mac1Key, mac1Offset } from './mac.js'
 import type { Primitives } from './primitives.js'
 import { SourceLimiter } from './source-limiter.js'
 

@@ -8,7 +8,6 @@ import { Initiation, MessageType, Response } from '../wire/message.js'
 import { ascii } from './noise.js'
 import type { Primitives } from './primitives.js'
 
-export const MAC_BYTES = 16
 export const COOKIE_BYTES = 16
 export const COOKIE_KEY_BYTES = 32
 
@@ -30,15 +29,4 @@ export function mac1Offset(message: Uint8Array): number {
   if (message[0] === MessageType.Initiation && message.length === Initiation.bytes) return Initiation.mac1
   if (message[0] === MessageType.Response && message.length === Response.bytes) return Response.mac1
   return -1
-}
-
-/** The 24-bit index at `at`. */
-export function readIndex(message: Uint8Array, at: number): number {
-  return message[at]! | (message[at + 1]! << 8) | (message[at + 2]! << 16)
-}
-
-export function writeIndex(message: Uint8Array, at: number, index: number): void {
-  message[at] = index & 0xff
-  message[at + 1] = (index >> 8) & 0xff
-  message[at + 2] = index >> 16
 }

@@ -4,12 +4,11 @@
  * operations are the specification's.
  */
 import { assert } from '../base/assert.js'
+import { joinBytes } from '../base/bytes.js'
 import type { RandomSource } from '../base/prng.js'
-import type { Primitives } from './primitives.js'
+import { KEY_BYTES, NONCE_BYTES, type Primitives, TAG_BYTES } from './primitives.js'
 
 export const DH_BYTES = 32
-const KEY_BYTES = 32
-const TAG_BYTES = 16
 const NOTHING = new Uint8Array(0)
 
 type Token = 'e' | 's' | 'ee' | 'es' | 'se' | 'ss' | 'psk'
@@ -29,7 +28,7 @@ export type Pattern = keyof typeof PATTERNS
 /** A key and its nonce counter. Without a key (before the first MixKey) it passes plaintext through. */
 export class CipherState {
   private counter = 0
-  private readonly nonce = new Uint8Array(12)
+  private readonly nonce = new Uint8Array(NONCE_BYTES)
 
   constructor(
     private readonly primitives: Primitives,
@@ -257,7 +256,7 @@ export class HandshakeState {
     }
     parts.push(this.symmetric.encryptAndHash(payload))
     this.messageIndex++
-    return concat(parts)
+    return joinBytes(parts)
   }
 
   /**
@@ -402,16 +401,4 @@ export function hkdf(
 
 export function ascii(text: string): Uint8Array {
   return Uint8Array.from(text, (character) => character.charCodeAt(0))
-}
-
-function concat(parts: Uint8Array[]): Uint8Array {
-  let bytes = 0
-  for (const part of parts) bytes += part.length
-  const whole = new Uint8Array(bytes)
-  let at = 0
-  for (const part of parts) {
-    whole.set(part, at)
-    at += part.length
-  }
-  return whole
 }

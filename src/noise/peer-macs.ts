@@ -1,8 +1,8 @@
 import { assert } from '../base/assert.js'
 import { type Instant, SECOND } from '../base/time.js'
-import { CookieReply, Initiation, MessageType, Response } from '../wire/message.js'
+import { CookieReply, Initiation, MAC_BYTES, MessageType, Response, readIndex } from '../wire/message.js'
 import type { HandshakeFailure } from './failure.js'
-import { COOKIE_BYTES, cookieKey, MAC_BYTES, mac1Key, mac1Offset, readIndex } from './mac.js'
+import { COOKIE_BYTES, cookieKey, mac1Key, mac1Offset } from './mac.js'
 import type { Primitives } from './primitives.js'
 
 /** Both ends: how long a cookie is worth keeping (WireGuard's figure). */

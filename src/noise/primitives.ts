@@ -1,3 +1,9 @@
+/** Sizes in bytes that an implementation holds its arguments to. */
+export const KEY_BYTES = 32
+export const NONCE_BYTES = 12
+export const XNONCE_BYTES = 24
+export { MAC_BYTES, TAG_BYTES } from '../wire/message.js'
+
 /** The cryptography the handshake is made of. Implemented in src/io/primitives.ts by libsodium. */
 export interface Primitives {
   /** X25519 (RFC 7748). Returns undefined for an all-zero shared secret: the caller must give up the handshake. */

@@ -1,4 +1,4 @@
-import { type PacketPool, SLOT_BYTES, SLOT_HEADROOM } from '../base/packet-pool.js'
+import { type PacketPool, SLOT_HEADROOM, SLOT_WORDS } from '../base/packet-pool.js'
 
 /**
  * Just enough of IPv4 (RFC 791), IPv6 (RFC 8200), TCP, UDP and ICMP to route and classify the packet of a slot.
@@ -26,7 +26,6 @@ export const DSCP_EF = 46
 
 export const Ecn = { NotEct: 0, Ect1: 1, Ect0: 2, Ce: 3 } as const
 
-const SLOT_WORDS = SLOT_BYTES / 4
 const HEADROOM_WORDS = SLOT_HEADROOM / 4
 const IPV4_HEADER_BYTES_MIN = 20
 const IPV6_HEADER_BYTES = 40

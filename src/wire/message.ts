@@ -52,8 +52,6 @@ export const PacketFlag = {
   ChecksumPartial: 1,
   /** Sent before on another path; the stamp is of this transmission, so it says nothing of the order of sending. */
   Repair: 2,
-  /** Control frames follow the IP packet (its end is known from its own length field). */
-  Trailer: 4,
 } as const
 
 /** Word 0 of the clear header: type and receiver index. */
@@ -62,6 +60,15 @@ export function headerWord(type: number, receiverIndex: number): number {
 }
 export function receiverIndexOf(session: number, path: number): number {
   return (session << INDEX_PATH_BITS) | path
+}
+/** The index in three bytes at `at`. */
+export function readIndex(bytes: Uint8Array, at: number): number {
+  return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16)
+}
+export function writeIndex(bytes: Uint8Array, at: number, index: number): void {
+  bytes[at] = index & 0xff
+  bytes[at + 1] = (index >> 8) & 0xff
+  bytes[at + 2] = index >> 16
 }
 /** Word 0 of the sealed header. `stampUs` may be any instant; its low 28 bits go out. */
 export function stampWord(stampUs: number, flags: number): number {
@@ -87,13 +94,13 @@ export function unwrapStamp(stamp: number, reference: number): number {
 // ---- handshake messages ---------------------------------------------------------------------------------------
 
 const PUBLIC_KEY_BYTES = 32
-const MAC_BYTES = 16
+export const MAC_BYTES = 16
 
 /** Payload of both handshake messages, encrypted by Noise. */
 export const HandshakePayload = {
   /** Version of this protocol, u8. An end that does not speak it answers nothing and counts a reason. */
   version: 0,
-  /** Initiation: ciphers offered, {@link CipherBit} set, u8. Response: the one chosen. */
+  /** Initiation: ciphers offered, {@link Cipher} set, u8. Response: the one chosen. */
   ciphers: 1,
   /** {@link Feature} set, u16; unknown bits are ignored. */
   features: 2,
@@ -102,7 +109,14 @@ export const HandshakePayload = {
   bytes: 12,
 } as const
 
-export const CipherBit = { ChaCha20Poly1305: 1, Aes256Gcm: 2 } as const
+/** Ciphers of sealed packets, a bit each. */
+export const Cipher = { ChaCha20Poly1305: 1, Aes256Gcm: 2 } as const
+export type Cipher = (typeof Cipher)[keyof typeof Cipher]
+/** As people write them. */
+export const CIPHER_NAMES: Readonly<Record<Cipher, string>> = {
+  [Cipher.ChaCha20Poly1305]: 'ChaCha20-Poly1305',
+  [Cipher.Aes256Gcm]: 'AES-256-GCM',
+}
 
 /** What an end does that the other must know. */
 export const Feature = {
@@ -138,7 +152,7 @@ export const CookieReply = {
   receiverIndex: 1,
   nonce: 4,
   cookie: 28,
-  bytes: 28 + 16 + TAG_BYTES,
+  bytes: 28 + MAC_BYTES + TAG_BYTES,
 } as const
 
 // ---- control frames -------------------------------------------------------------------------------------------
@@ -159,8 +173,6 @@ export const FrameKind = {
   Handshake: 5,
   /** This end stops on purpose. Body: none. */
   Close: 6,
-  /** This path id will not be used again. Body: none. */
-  PathClose: 7,
   /** One packet of a train, see {@link Train}: the spacing in which they arrive shows the rate of the path. */
   Train: 8,
   /** What a train was received as, see {@link TrainReport}. */
@@ -214,7 +226,7 @@ export const TrainReport = { path: 0, number: 1, packets: 2, received: 3, spanUs
 export function describe(datagram: Uint8Array): string {
   const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength)
   const index = (at: number): string => {
-    const value = view.getUint8(at) | (view.getUint8(at + 1) << 8) | (view.getUint8(at + 2) << 16)
+    const value = readIndex(datagram, at)
     return `session ${value >> INDEX_PATH_BITS} path ${value & (PATH_IDS - 1)}`
   }
   const bytes = datagram.length
