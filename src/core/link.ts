@@ -86,10 +86,4 @@ export class Link {
       this.tail = 0
     }
   }
-
-  /** Throws away what waits, as when the device closes. */
-  clear(): void {
-    this.consumed(this.tail)
-    this.ready.length = 0
-  }
 }

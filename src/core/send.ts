@@ -145,17 +145,17 @@ export function seal(device: Device, link: Link, out: DatagramBatch, now: Instan
       rows = 0
       session = channel.session
     }
-    if (session.destroyed) {
-      device.drops.count(Drop.sessionExpired)
-      continue
-    }
-    if (path.remote !== addressOf) {
+    if (!session.destroyed && path.remote !== addressOf) {
       address = addAddress(out, path.remote)
       if (address < 0) break
       addressOf = path.remote
     }
-    const kept = session.peer.scheduler.repairs
     path.unsealedBytes = Math.max(0, path.unsealedBytes - bytes - OUTER_BYTES)
+    if (session.destroyed) {
+      device.drops.count(Drop.sessionExpired)
+      continue
+    }
+    const kept = session.peer.scheduler.repairs
     const counter = channel.take(bytes, kept ? slot : -1, device.retention.ticketOf(slot), true, now)
     // The ring of sent packets takes over the link's hold, or it ends once the packet is sealed.
     if (kept) link.keepAt(index)
