@@ -2,10 +2,26 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
-    include: ['src/**/*.test.ts', 'sim/**/*.test.ts', 'test/**/*.test.ts'],
-    exclude: ['dist/**', 'node_modules/**'],
     testTimeout: 20_000,
-    // Two cores: tests that build namespaces measure real time and want one to themselves.
-    maxWorkers: 2,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: ['src/**/*.test.ts', 'sim/**/*.test.ts', 'test/**/*.test.ts'],
+          exclude: ['test/netns/**'],
+          maxWorkers: 2,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          // Whole programs in network namespaces, in real time: one file at a time has the machine to itself.
+          name: 'network',
+          include: ['test/netns/**/*.test.ts'],
+          fileParallelism: false,
+        },
+      },
+    ],
   },
 })

@@ -61,6 +61,7 @@ prepare() {
     need tcpdump tcpdump
     need ethtool ethtool
     need chromium chromium
+    need nft nftables
   }
   # The compiler needs the C library's headers, which --no-install-recommends leaves out.
   [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)

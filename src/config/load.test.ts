@@ -107,7 +107,7 @@ describe('a good file', () => {
     expect(config.interface).toMatchObject({ name: 'plait0', addresses: [], listen: [] })
     expect(config.interface.mtu).toBeUndefined()
     expect(config).toMatchObject({
-      scheduler: 'weighted',
+      scheduler: 'adaptive',
       up: [],
       down: [],
       offload: 'auto',

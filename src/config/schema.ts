@@ -120,7 +120,7 @@ export const CONFIG_TABLE = {
   }),
   scheduler: defaulted(
     oneOf(['adaptive', 'weighted', 'redundant']),
-    'weighted',
+    'adaptive',
     'How packets are spread over the paths. `adaptive`: by what each link is measured to carry; lost packets are sent again. `weighted`: by the weights of the links. `redundant`: every packet on every path, the first copy wins.',
   ),
   policy: defaulted(
