@@ -50,7 +50,7 @@ describe('planRoutes', () => {
     expect(commands(result.tun)).toEqual([
       'address add 10.7.0.2/24 dev plait0',
       'address add fd07::2/64 dev plait0 nodad',
-      'link set dev plait0 mtu 1440 up',
+      'link set dev plait0 mtu 1440 txqueuelen 2000 up',
       'route add 10.8.0.0/16 dev plait0 proto 112',
       'route add fd08::/64 dev plait0 proto 112',
     ])
