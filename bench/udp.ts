@@ -26,7 +26,7 @@ export async function udpRun(
   seconds: number,
 ): Promise<UdpRun> {
   const receiver = network.task('b', process.execPath, program, 'receive', String(PORT))
-  await new Promise<void>((resolve) => receiver.onLine(() => resolve()))
+  await Promise.race([new Promise<void>((resolve) => receiver.onLine(() => resolve())), receiver.ended])
   const words = [tunnel.addresses.b, String(PORT), String(bytes), String(perSecond), String(seconds)]
   const sender = network.task('a', process.execPath, program, 'send', ...words)
   await sender.ended
