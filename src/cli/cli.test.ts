@@ -7,9 +7,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ERRORS } from '../base/errors.js'
 import { decodeKey, encodeKey, publicKeyOf } from '../config/keys.js'
 import { serveControl } from '../control/unix-socket.js'
-import type { Snapshot } from '../core/snapshot.js'
+import type { RateSnapshot, Snapshot } from '../core/snapshot.js'
+import { rate, size, span } from './figures.js'
 import { runCli } from './program.js'
-import { rate, renderStatus, size, span } from './status-table.js'
+import { renderStatus } from './status-table.js'
 
 /** Alice's keys of RFC 7748 section 6.1. */
 const ALICE_PRIVATE = '77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a'
@@ -37,7 +38,7 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
-const idleRate = {
+const idleRate: RateSnapshot = {
   bytesPerSec: 187_500,
   gain: 2,
   queueMs: 0,
@@ -273,6 +274,42 @@ describe('plait status', () => {
     expect(renderStatus(SNAPSHOT, { before: later })).not.toContain('bit/s')
   })
 
+  it('says why each path carries what it carries', () => {
+    const peer = SNAPSHOT.peers[0]!
+    const busy = {
+      ...idleRate,
+      bytesPerSec: 5_900_000,
+      limiter: 'link',
+      queueMs: 5.2,
+      inFlightBytes: 123_456,
+    } as const
+    const snapshot: Snapshot = {
+      ...SNAPSHOT,
+      device: { ...SNAPSHOT.device, scheduler: 'adaptive' },
+      peers: [{ ...peer, paths: [{ ...peer.paths[0]!, rate: busy }, peer.paths[1]!] }],
+      events: [
+        { atS: 3_600, peer: 'server', path: 'lte', kind: 'path-state', text: 'probing → up: answered' },
+        {
+          atS: 3_700,
+          peer: 'server',
+          path: 'lte',
+          kind: 'path-state',
+          text: 'up → down: no answer for 1000 ms',
+        },
+        { atS: 3_710, peer: 'other', path: 'lte', kind: 'path-state', text: 'another one' },
+      ],
+    }
+    const why = renderStatus(snapshot, { why: true }).split('\n\n')[2]
+    expect(why).toMatchInlineSnapshot(`
+      "  path  link     estimate  limited by             queue   target  in flight  at most  last change
+           0  dsl   47.2 Mbit/s  the link             5.20 ms  5.00 ms     123 kB  30.0 kB  5 s ago: up: answers
+           2  lte   1.50 Mbit/s  not used while down  0.00 ms  5.00 ms        0 B  30.0 kB  25 s ago: up → down: no answer for 1000 ms"
+    `)
+    expect(renderStatus(snapshot)).not.toContain('limited by')
+    const weighted = renderStatus(SNAPSHOT, { why: true })
+    expect(weighted).toMatch(/0 {2}dsl +- {2}scheduler weighted/)
+  })
+
   it('asks the socket', async () => {
     const path = join(folder, 'plait0.sock')
     const control = await serveControl(path, { status: () => SNAPSHOT, events: () => [] })
@@ -281,6 +318,7 @@ describe('plait status', () => {
       expect(json.status).toBe(0)
       expect(JSON.parse(json.out)).toEqual(SNAPSHOT)
       expect((await plait(['status', path])).out).toBe(renderStatus(SNAPSHOT))
+      expect((await plait(['status', path, '--why'])).out).toBe(renderStatus(SNAPSHOT, { why: true }))
     } finally {
       await control.close()
     }

@@ -4,7 +4,7 @@ import { check } from './check.js'
 import { addDemo } from './demo.js'
 import { keyNew, keyPsk, keyPublic } from './key.js'
 import { addLab } from './lab.js'
-import { status } from './status.js'
+import { type StatusOptions, status } from './status.js'
 import { realTerminal, type Terminal } from './terminal.js'
 import { up } from './up.js'
 import { version } from './version.js'
@@ -101,11 +101,9 @@ function buildProgram(terminal: Terminal, result: (exitStatus: number) => void):
     .argument('[name]', 'interface name, or path of the control socket; not needed for a single tunnel')
     .option('--json', 'print everything as one JSON object')
     .option('--watch', 'again every second, with rates')
+    .option('--why', 'what each path is held to carry, what limits it, and its last change')
     .option('--events', 'the event log, too')
-    .action(
-      async (name: string | undefined, options: { json?: boolean; watch?: boolean; events?: boolean }) =>
-        status(name, options, terminal),
-    )
+    .action(async (name: string | undefined, options: StatusOptions) => status(name, options, terminal))
   addLab(program, command, terminal, result)
   addDemo(program, command, terminal, result)
   return program

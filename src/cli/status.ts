@@ -8,10 +8,17 @@ const WATCH_MS = 1_000
 /** Cursor home, then clear to the end: no flicker. */
 const CLEAR = '\u001b[H\u001b[J'
 
+export interface StatusOptions {
+  json?: boolean
+  watch?: boolean
+  events?: boolean
+  why?: boolean
+}
+
 /** `plait status [NAME]` */
 export async function status(
   name: string | undefined,
-  options: { json?: boolean; watch?: boolean; events?: boolean },
+  options: StatusOptions,
   terminal: Terminal,
 ): Promise<void> {
   const path = findSocket(name)
@@ -21,7 +28,10 @@ export async function status(
     if (options.json === true) terminal.out(`${JSON.stringify(snapshot)}\n`)
     else {
       const clear = options.watch === true && terminal.isInteractive ? CLEAR : ''
-      terminal.out(clear + renderStatus(snapshot, { before, events: options.events === true }))
+      terminal.out(
+        clear +
+          renderStatus(snapshot, { before, events: options.events === true, why: options.why === true }),
+      )
     }
     if (options.watch !== true) return
     before = snapshot

@@ -9,6 +9,7 @@
  */
 import { type DurationUs, type Instant, MILLISECOND, SECOND } from '../base/time.js'
 import { FEEDBACK_US } from './constants.js'
+import type { RateLimiter } from './snapshot.js'
 
 /** Standing queue aimed at, before jitter and packet size raise it. */
 const TARGET_US = 5 * MILLISECOND
@@ -41,9 +42,6 @@ const LOSS_EXTRA = 0.1
 const MINS = 32
 /** No delay differs so much from another: one of the two clocks began anew. */
 const CLOCK_JUMP_US = 30 * SECOND
-
-/** Why the rate is what it is, for `plait status --why`. */
-export type RateLimiter = 'starting' | 'link' | 'in flight' | 'application' | 'loss' | 'draining'
 
 /** What one feedback frame says of a path, put together by reports.ts. */
 export interface RateSample {

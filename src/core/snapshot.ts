@@ -99,10 +99,15 @@ export interface RateSnapshot {
   readonly targetMs: number
   readonly inFlightBytes: number
   readonly inFlightBytesMax: number
-  /** See RateLimiter in rate-estimator.ts. */
-  readonly limiter: string
+  readonly limiter: RateLimiter
   readonly rebases: number
 }
+
+/**
+ * What keeps a path's rate from being higher: it is still rising; the link; the bytes that may be under way; the traffic,
+ * which asks for no more; loss beyond what is usual; a pause that empties the queue.
+ */
+export type RateLimiter = 'starting' | 'link' | 'in flight' | 'application' | 'loss' | 'draining'
 
 export interface EventSnapshot {
   /** Seconds since the start. */

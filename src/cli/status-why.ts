@@ -1,0 +1,57 @@
+import { carriesData } from '../core/events.js'
+import type { EventSnapshot, PathSnapshot, PeerSnapshot, RateLimiter, Snapshot } from '../core/snapshot.js'
+import { milliseconds, rate, size, span, table } from './figures.js'
+
+/** What keeps the estimate of a path from being higher, for people. */
+const LIMITS: Readonly<Record<RateLimiter, string>> = {
+  starting: 'nothing yet: it is still rising',
+  link: 'the link',
+  'in flight': 'bytes under way, until they are reported',
+  application: 'the traffic: no more is asked for',
+  loss: 'loss: a short buffer in the link',
+  draining: 'a pause that empties the queue',
+}
+
+/** Why the paths of `peer` carry what they carry: the estimate, what limits it, and the last change with its reason. */
+export function renderWhy(snapshot: Snapshot, peer: PeerSnapshot): string[] {
+  const { scheduler } = snapshot.device
+  const head = [
+    'path',
+    'link',
+    'estimate',
+    'limited by',
+    'queue',
+    'target',
+    'in flight',
+    'at most',
+    'last change',
+  ]
+  const rows = peer.paths.map((path) => {
+    const figures =
+      scheduler === 'adaptive' ? estimate(path) : ['-', `scheduler ${scheduler}`, '-', '-', '-', '-']
+    return [String(path.id), path.link, ...figures, lastChange(snapshot, peer, path)]
+  })
+  return table([head, ...rows], [0, 2, 4, 5, 6, 7])
+}
+
+function estimate(path: PathSnapshot): string[] {
+  const { bytesPerSec, limiter, queueMs, targetMs, inFlightBytes, inFlightBytesMax } = path.rate
+  return [
+    rate(bytesPerSec),
+    carriesData(path.state) ? LIMITS[limiter] : `not used while ${path.state}`,
+    milliseconds(queueMs),
+    milliseconds(targetMs),
+    size(inFlightBytes),
+    size(inFlightBytesMax),
+  ]
+}
+
+function lastChange(snapshot: Snapshot, peer: PeerSnapshot, path: PathSnapshot): string {
+  const names = [path.link, `${path.link} ${path.remote}`]
+  const isOfPath = (event: EventSnapshot): boolean =>
+    event.peer === peer.name && event.path !== undefined && names.includes(event.path)
+  const event = snapshot.events.findLast(isOfPath)
+  return event === undefined
+    ? `${span(path.sinceS)} ago: ${path.state}: ${path.reason}`
+    : `${span(snapshot.device.uptimeS - event.atS)} ago: ${event.text}`
+}
