@@ -55,7 +55,7 @@ export class TrainArrival {
     writer.view.setUint8(at + TrainReport.number, this.number)
     writer.view.setUint8(at + TrainReport.packets, Math.min(255, this.packets))
     writer.view.setUint32(at + TrainReport.received, this.bytesAfterFirst, true)
-    writer.view.setUint32(at + TrainReport.spanUs, Math.max(0, this.lastAt - this.firstAt), true)
+    writer.view.setUint32(at + TrainReport.spanUs, this.lastAt - this.firstAt, true)
   }
 }
 
