@@ -14,6 +14,7 @@ import { PacketBatch } from '../base/packet-pool.js'
 import { type Instant, MILLISECOND, NEVER, SECOND } from '../base/time.js'
 import { loadPrimitives } from '../io/primitives.js'
 import type { Primitives } from '../noise/primitives.js'
+import { Feedback, FeedbackPath, FRAME_HEADER_BYTES, FrameKind, INNER_HEADER_BYTES } from '../wire/message.js'
 import type { Device } from './device.js'
 import { feedbackDue } from './reports.js'
 import { Fate } from './sent-packets.js'
@@ -154,4 +155,15 @@ test('what a frame says missing is missing, and what it does not arrived, whatev
     }),
     { numRuns: 40 },
   )
+})
+
+test('nothing of an earlier control packet is left in a frame', () => {
+  const shuttle = new Shuttle()
+  shuttle.send(3, () => true)
+  const { view } = shuttle.server.control
+  for (let i = 0; i < view.byteLength; i++) view.setUint8(i, 0xff)
+  shuttle.feedback()
+  const frame = INNER_HEADER_BYTES
+  expect(view.getUint8(frame)).toBe(FrameKind.Feedback)
+  expect(view.getUint8(frame + FRAME_HEADER_BYTES + Feedback.bytes + FeedbackPath.zero)).toBe(0)
 })

@@ -135,6 +135,7 @@ function writeFeedback(writer: ControlWriter, session: Session, now: Instant): v
     view.setUint32(at + FeedbackPath.receivedBytes, channel.bytes % 4_294_967_296, true)
     view.setInt32(at + FeedbackPath.owdMin, Number.isFinite(owdMin) ? owdMin : OWD_UNKNOWN, true)
     view.setUint8(at + FeedbackPath.ranges, ranges)
+    view.setUint8(at + FeedbackPath.zero, 0)
     const completeFrom = writeRanges(view, at + FeedbackPath.bytes, channel, ranges)
     view.setUint16(at + FeedbackPath.completeFrom, Math.min(0xffff, channel.newest - completeFrom), true)
     channel.owdMinBefore = channel.owdMin

@@ -204,8 +204,9 @@ export const FeedbackPath = {
   owdMin: 17,
   /** Counters from here up to newest are fully described by the ranges, u16 below newest. */
   completeFrom: 21,
-  /** Missing ranges that follow, u8, newest first; one more byte is kept zero. */
+  /** Missing ranges that follow, u8, newest first. */
   ranges: 23,
+  zero: 24,
   bytes: 25,
 } as const
 
