@@ -60,12 +60,12 @@ describeNetns('shares of the links', () => {
   it.each([
     [{ one: 1, two: 1 }, 0.5],
     [{ one: 3, two: 1 }, 0.75],
-  ])('are as the weights %j', { timeout: 30_000 }, async (links, share) => {
+  ])('are as the weights %j under the weighted scheduler', { timeout: 30_000 }, async (links, share) => {
     const net = await Net.build([
       { name: 'one', mbit: 300 },
       { name: 'two', mbit: 300 },
     ])
-    await net.up({ a: { links } })
+    await net.up({ a: { links, extra: ['scheduler: weighted'] } })
     const before = await net.paths('a')
     await net.stream('a', INNER4.b, String(SMALL))
     const after = await net.paths('a')
