@@ -16,6 +16,9 @@ export interface TcpResult {
 /** Start of a flow that is left out: slow start, and adaptive scheduling learning its links. */
 const RAMP_SECONDS = 1
 
+/** Linux's own default, whatever this machine prefers: one that paces makes small superpackets, and shows other things. */
+const CONGESTION_CONTROL = 'cubic'
+
 /** An iperf3 server that stays, at b or at the host behind it. */
 export class TcpServer {
   private constructor(private readonly task: Task) {}
@@ -54,6 +57,8 @@ export async function tcpFlow(
     String(seconds),
     '-O',
     String(RAMP_SECONDS),
+    '-C',
+    CONGESTION_CONTROL,
     '-J',
   ]
   const task = network.task(at.from ?? 'a', 'iperf3', ...words, ...(direction === 'down' ? ['-R'] : []))
