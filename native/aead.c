@@ -5,8 +5,10 @@
  */
 #include "addon.h"
 
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
 #include <stdlib.h>
 #include <string.h>
 #if defined(__aarch64__)
@@ -50,21 +52,23 @@ static EVP_CIPHER_CTX *context_new(uint32_t cipher, const uint8_t *key, bool sea
 static bool seal_one(EVP_CIPHER_CTX *context, const uint8_t *nonce, const uint8_t *associated, int associated_bytes,
                      const uint8_t *text, int bytes, uint8_t *out) {
   int n;
+  /* What EVP_CIPHER_CTX_ctrl would make of EVP_CTRL_AEAD_GET_TAG, after some searching. */
+  OSSL_PARAM tag[] = {OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, out + bytes, TAG_BYTES), OSSL_PARAM_END};
   return EVP_EncryptInit_ex2(context, NULL, NULL, nonce, NULL) == 1 &&
          (associated_bytes == 0 || EVP_EncryptUpdate(context, NULL, &n, associated, associated_bytes) == 1) &&
          (bytes == 0 || EVP_EncryptUpdate(context, out, &n, text, bytes) == 1) &&
          EVP_EncryptFinal_ex(context, out + bytes, &n) == 1 &&
-         EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, out + bytes) == 1;
+         EVP_CIPHER_CTX_get_params(context, tag) == 1;
 }
 
 /* `sealed` is ciphertext and tag, `bytes` the length of the ciphertext alone. */
 static bool open_one(EVP_CIPHER_CTX *context, const uint8_t *nonce, const uint8_t *associated, int associated_bytes,
                      const uint8_t *sealed, int bytes, uint8_t *out) {
   int n;
-  uint8_t tag[TAG_BYTES], none[1];
-  memcpy(tag, sealed + bytes, TAG_BYTES);
-  return EVP_DecryptInit_ex2(context, NULL, NULL, nonce, NULL) == 1 &&
-         EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, TAG_BYTES, tag) == 1 &&
+  uint8_t none[1];
+  OSSL_PARAM tag[] = {OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, (void *)(sealed + bytes), TAG_BYTES),
+                      OSSL_PARAM_END};
+  return EVP_DecryptInit_ex2(context, NULL, NULL, nonce, tag) == 1 &&
          (associated_bytes == 0 || EVP_DecryptUpdate(context, NULL, &n, associated, associated_bytes) == 1) &&
          (bytes == 0 || EVP_DecryptUpdate(context, out, &n, sealed, bytes) == 1) &&
          EVP_DecryptFinal_ex(context, none, &n) == 1;
