@@ -438,6 +438,8 @@ describe('what passes the mac gate goes no further either', () => {
     expect(answers.length).toBe(1)
     expect(answers[0]!.length).toBe(Response.bytes)
     const drops = dropsSince(caller, () => {
+      // The caller tells its operator.
+      victim.expectedEvents = 1
       victim.receive(caller, 0, callersEndpoint(caller), answers, now)
     })
     expect(drops).toEqual({ handshakeFailed: 1 })
