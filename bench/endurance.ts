@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ask } from '../src/control/client.js'
+import type { EventSnapshot } from '../src/core/snapshot.js'
 import { delay } from '../src/lab/processes.js'
 import type { Bench } from './measurements.js'
 import { ENDS, type End } from './network.js'
@@ -75,6 +76,8 @@ export async function endurance(bench: Bench): Promise<Record<string, unknown>> 
   await server.stop()
   const stalls = { a: watched.stalls('a'), b: watched.stalls('b') }
   const most = { a: rssMiB(plait.pids.a!, 'VmHWM'), b: rssMiB(plait.pids.b!, 'VmHWM') }
+  let alarms = 0
+  for (const end of ENDS) alarms += falseAlarms(end, (await plait.status(end)).events, say)
   await plait.stop()
   detail['endurance'] = { memory, stalls }
   const worst = Math.max(...ENDS.flatMap((end) => [stalls[end].main.worstMs, stalls[end].plane.worstMs]))
@@ -87,6 +90,7 @@ export async function endurance(bench: Bench): Promise<Record<string, unknown>> 
       // Growth over the second half, when everything has been touched.
       rssMiBGrowth: rounded(Math.max(...ENDS.map((end) => growth(memory[end]))), 1),
       stallMsMax: worst,
+      falseAlarms: alarms,
     },
   }
 }
@@ -94,6 +98,13 @@ export async function endurance(bench: Bench): Promise<Record<string, unknown>> 
 function growth(samples: readonly number[]): number {
   const half = samples.slice(samples.length / 2)
   return half.length < 2 ? 0 : half.at(-1)! - half[0]!
+}
+
+/** How often an end suspected its path or called it down, though nothing is wrong with the link. */
+function falseAlarms(end: End, events: readonly EventSnapshot[], say: Bench['say']): number {
+  const alarms = events.filter(({ text }) => / → (suspect|down)/.test(text))
+  for (const { text, atS } of alarms) say(`${end}, ${atS.toFixed(1)} s: ${text}`)
+  return alarms.length
 }
 
 /** A minute of saturation with new keys every 5 s: no path may be called down. */
@@ -106,11 +117,8 @@ export async function rekeys(bench: Bench): Promise<Record<string, unknown>> {
   const figures = { gbit: rounded(gbit), sessions: 0, falseAlarms: 0 }
   for (const end of ENDS) {
     const { events, device } = await plait.status(end)
+    figures.falseAlarms += falseAlarms(end, events, say)
     figures.sessions = Math.max(figures.sessions, events.filter(({ kind }) => kind === 'session').length)
-    // From the first second on nothing is wrong with the link.
-    const alarms = events.filter(({ text, atS }) => atS > 1.5 && /suspect|down|silen/.test(text))
-    figures.falseAlarms += alarms.length
-    for (const { text } of alarms) say(`${end}: ${text}`)
     say(`${end}: drops ${JSON.stringify(device.drops)}`)
   }
   await plait.stop()
