@@ -69,6 +69,7 @@ export function settleReported(
   }
   sent.settle()
   noticeLateOnes(device, channel, newest, missing)
+  if (channel.reinjectedFrom < channel.reinjectedTo) forgetNeedlessCopies(device, channel, newest, missing)
   if (lost > 0) health.lostAt = now
   if (fates > 0) path.rate.onLoss(fates, lost, now)
   return lost
@@ -79,6 +80,8 @@ export function reinject(device: Device, path: Path, now: Instant): void {
   const { channel, peer } = path
   if (!channel || !peer.scheduler.repairs) return
   const { sent } = channel
+  channel.reinjectedFrom = sent.settled
+  channel.reinjectedTo = sent.next
   for (let counter = sent.settled; counter < sent.next; counter++) {
     if (sent.fateOf(counter) !== Fate.Outstanding) continue
     const slot = sent.lost(counter)
@@ -123,6 +126,23 @@ function requeue(device: Device, path: Path, slot: number, now: Instant): void {
   const { bytes } = egressSlots
   peer.egress.requeueFront(slot, egressSlots.bucketOf(slot), egressSlots.classOf(slot), bytes[slot]!, now)
   peer.repairs++
+}
+
+/** The suspicion was false: what arrived on the path itself and still waits to be sent again need not be. */
+function forgetNeedlessCopies(
+  device: Device,
+  channel: Channel,
+  newest: number,
+  missing: MissingRanges,
+): void {
+  const { sent } = channel
+  const end = Math.min(newest + 1, channel.reinjectedTo)
+  for (let counter = Math.max(channel.reinjectedFrom, missing.completeFrom); counter < end; counter++) {
+    if (!sent.remembers(counter) || sent.fateOf(counter) !== Fate.Lost || missing.has(counter)) continue
+    const slot = sent.slotOf(counter)
+    if (slot >= 0) device.retention.arrived(slot, sent.ticketOf(counter))
+  }
+  channel.reinjectedFrom = end
 }
 
 /** What was taken for lost and is not missing any more was only late: be slower to send again. */

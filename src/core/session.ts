@@ -41,6 +41,9 @@ export class Channel {
   /** Counters lately taken for lost: one that comes after all was only late, see repair.ts. */
   readonly lately = new Float64Array(LATELY_LOST).fill(-1)
   latelyNext = 0
+  /** Counters sent again when the path turned suspect, whose originals may have arrived all the same; none if equal. */
+  reinjectedFrom = 0
+  reinjectedTo = 0
 
   // ---- receiving
   readonly replay = new ReplayWindow()

@@ -13,7 +13,7 @@ import { PacketBatch, PacketPool } from '../base/packet-pool.js'
 import { type Instant, NEVER } from '../base/time.js'
 import { BATCH_PACKETS } from '../core/constants.js'
 import { Device } from '../core/device.js'
-import { Drop } from '../core/drop-reasons.js'
+import { Drop, type DropReason } from '../core/drop-reasons.js'
 import type { Event } from '../core/events.js'
 import { inspectPeers } from '../core/inspect.js'
 import { monotonicNow, WakeTimer } from '../io/clock.js'
@@ -120,7 +120,7 @@ export class Loop {
     const now = monotonicNow()
     return {
       peers: inspectPeers(this.device, now),
-      drops: this.device.drops.snapshot() as Record<string, number>,
+      drops: this.device.drops.snapshot(this.kernelDrops()) as Record<string, number>,
       offload: this.offloadNotes(),
       uptimeS: (now - this.startedAt) / 1_000_000,
     }
@@ -261,6 +261,26 @@ export class Loop {
     let next = this.device.nextTimeout()
     for (const { retryAt } of this.links) next = Math.min(next, retryAt)
     this.timer.armAt(Math.max(next, now + 1), now)
+  }
+
+  /** What the kernel refused or dropped: it never came to the core. */
+  private kernelDrops(): Partial<Record<DropReason, number>> {
+    const { malformed, tooBig, refused } = this.tun.stats()
+    const drops = {
+      tunMalformed: malformed,
+      tunTooBig: tooBig,
+      tunWriteFailed: refused,
+      sendFailed: 0,
+      receiveOverflow: 0,
+      badLength: 0,
+    }
+    for (const { socket } of this.links) {
+      const { sendRefused, receiveOverflow, receiveDropped } = socket.stats()
+      drops.sendFailed += sendRefused
+      drops.receiveOverflow += receiveOverflow
+      drops.badLength += receiveDropped
+    }
+    return drops
   }
 
   private offloadNotes(): string[] {
