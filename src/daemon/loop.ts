@@ -1,12 +1,11 @@
 /**
  * The one place where core, io and time meet. A wake-up, whatever caused it, is always the same:
  *
- *     1 drain every socket into the device   (silence is judged only after that)
- *     2 read the clock, once for all that follows
- *     3 let the device do what is due
- *     4 read the TUN into the device, if there is room
- *     5 send, per link; write to the TUN
- *     6 arm the timer for the next thing due
+ *     1 read the TUN into the device, if that is what woke us, and send: a packet that waits there waits for nothing else
+ *     2 drain every socket into the device, and write to the TUN
+ *     3 let the device do what is due        (silence is judged only after that)
+ *     4 send, per link; write to the TUN
+ *     5 arm the timer for the next thing due
  */
 import { DatagramBatch } from '../base/datagram-batch.js'
 import { PacketBatch, PacketPool } from '../base/packet-pool.js'
@@ -157,10 +156,11 @@ export class Loop {
   private wake(tunReadable: boolean): void {
     if (this.closed) return
     const wokeAt = monotonicNow()
+    if (tunReadable) this.readTun(wokeAt)
     this.drainSockets()
     const now = monotonicNow()
     this.device.handleTimeout(now)
-    if (tunReadable || this.tunPaused) this.readTun(now)
+    if (this.tunPaused) this.readTun(now)
     for (let id = 0; id < this.links.length; id++) {
       if (this.links[id]!.retryAt <= now) this.unblock(id, now)
       this.transmit(id, now)
