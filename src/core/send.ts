@@ -155,7 +155,7 @@ export function seal(device: Device, link: Link, out: DatagramBatch, now: Instan
       device.drops.count(Drop.sessionExpired)
       continue
     }
-    const kept = session.peer.scheduler.repairs
+    const kept = path.retains && session.peer.scheduler.repairs
     const counter = channel.take(bytes, kept ? slot : -1, device.retention.ticketOf(slot), true, now)
     // The ring of sent packets takes over the link's hold, or it ends once the packet is sealed.
     if (kept) link.keepAt(index)
