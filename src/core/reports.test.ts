@@ -15,6 +15,7 @@ import { type Instant, MILLISECOND, NEVER, SECOND } from '../base/time.js'
 import { loadPrimitives } from '../io/primitives.js'
 import type { Primitives } from '../noise/primitives.js'
 import { Feedback, FeedbackPath, FRAME_HEADER_BYTES, FrameKind, INNER_HEADER_BYTES } from '../wire/message.js'
+import { FEEDBACK_US_MAX } from './constants.js'
 import type { Device } from './device.js'
 import { feedbackDue } from './reports.js'
 import { Fate } from './sent-packets.js'
@@ -91,9 +92,9 @@ class Shuttle {
     return first
   }
 
-  /** What the server has to say, a feedback interval later. */
+  /** What the server has to say, after the longest time it may keep a few bytes' arrival to itself. */
   feedback(): void {
-    this.now += 6 * MILLISECOND
+    this.now += FEEDBACK_US_MAX + MILLISECOND
     this.server.handleTimeout(this.now)
     this.carry(this.server, this.client, () => true)
   }
