@@ -94,8 +94,9 @@ export class Cubic implements CongestionControl {
 
   private grow(sample: AckSample, sender: SenderView): void {
     const used = sender.inFlight + sample.newly
-    // A window that is not used does not grow.
-    if (used < this.window / 2 || (used < this.window * 0.9 && this.window > this.threshold)) return
+    // A window that is not used does not grow; only whole segments are ever sent.
+    const whole = Math.floor(this.window)
+    if (used < whole / 2 || (used < whole * 0.9 && this.window > this.threshold)) return
     if (this.window < this.threshold) {
       this.window = Math.min(sender.windowMax, this.window + sample.newly)
       return

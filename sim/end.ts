@@ -83,6 +83,8 @@ export class End {
   private readonly formerDrops: DropSums = {}
   diedWithRestart = 0
   restarts = 0
+  /** Packets that came out of the TUN and that went into it, over all runs. */
+  readonly tunCounts = { outPackets: 0, outBytes: 0, inPackets: 0, inBytes: 0 }
 
   private readonly inboxes: number[][]
   private readonly blocked: boolean[]
@@ -146,6 +148,11 @@ export class End {
   local(now: Instant): Instant {
     const running = Math.min(now, this.clockStopsAt) - this.clockLostUs
     return this.machine.clockBaseUs + Math.floor(running * (1 + this.machine.clockDriftPpm * 1e-6))
+  }
+
+  /** This end's clock now. */
+  get now(): Instant {
+    return this.local(this.clock.now)
   }
 
   /** The first moment of the world at which {@link local} shows `instant`. */
@@ -246,6 +253,8 @@ export class End {
   }
 
   tunSend(slot: number): void {
+    this.tunCounts.inPackets++
+    this.tunCounts.inBytes += this.pool.length[slot]!
     this.tun.push(slot)
     this.scheduleWake()
   }
@@ -406,6 +415,8 @@ export class End {
   private deliver(slot: number): void {
     const at = this.pool.packetAt(slot)
     const now = this.clock.now
+    this.tunCounts.outPackets++
+    this.tunCounts.outBytes += this.pool.length[slot]!
     const flow = this.ledger.delivered(this.view, at, this.pool.length[slot]!, now, identity)
     if (flow) {
       const partial = (this.pool.flags[slot]! & SlotFlag.ChecksumPartial) !== 0

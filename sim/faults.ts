@@ -16,7 +16,8 @@ export function badLine(random: Prng): Partial<LinkParameters> {
   return {
     delayUs: Math.round(skewed(random, 0.2, 80) * MILLISECOND),
     jitterUs: sometimes(random.next() * 10 * MILLISECOND),
-    jitterReorders: random.next() < 0.3,
+    jitterHoldUs: random.next() < 0.3 ? 0 : 10 * MILLISECOND,
+    keepOrder: random.next() < 0.7,
     loss: sometimes(skewed(random, 0, 0.4)),
     burstBegin: sometimes(skewed(random, 0, 0.05)),
     burstEnd: 0.1 + random.next() * 0.8,
@@ -30,7 +31,7 @@ export function badLine(random: Prng): Partial<LinkParameters> {
 /** Everything but rate, queue and delay is well again. */
 export function healLine(line: LinkParameters): void {
   line.jitterUs = 0
-  line.jitterReorders = false
+  line.keepOrder = true
   line.loss = 0
   line.burstBegin = 0
   line.duplicate = 0

@@ -3,42 +3,54 @@ import type { DurationUs, Instant } from '../src/base/time.js'
 import type { Clock, Handler } from './clock.js'
 import type { DatagramStore } from './datagram-store.js'
 
-/** One direction of a model link. All of it may be changed while it runs. */
+/**
+ * One direction of a model link. All of it may be changed while it runs; a rate counts from the next frame on. What a
+ * frame meets, and in which order, is as in the lab's emulator (native/wan/direction.c).
+ */
 export interface LinkParameters {
   /** Of frames, headers included; Infinity: the link is no bottleneck. */
   rateBytesPerSec: number
-  /** Tail drop beyond this. */
+  /** What may wait beside the frame on the line before the tail is dropped: the least of three measures counts. */
   queueBytesMax: number
+  queuePacketsMax: number
+  queueUsMax: DurationUs
   /** Headers counted with each datagram: IP, UDP and frame. */
   overheadBytes: number
+  /** Larger frames vanish. */
+  frameBytesMax: number
   /** One way. */
   delayUs: DurationUs
-  /** Mean of an exponential extra delay (at most five times that), drawn anew every 10 ms. */
+  /** Plus or minus, evenly spread; a drawn value lasts `jitterHoldUs`. */
   jitterUs: DurationUs
-  /** Jitter may change the order of datagrams. */
-  jitterReorders: boolean
+  jitterHoldUs: DurationUs
+  /** A datagram with less jitter waits for those before it. */
+  keepOrder: boolean
   /** Share of datagrams lost at random. */
   loss: number
   /** Gilbert's model: shares with which a run of losses begins and ends, per datagram. */
   burstBegin: number
   burstEnd: number
   duplicate: number
-  /** Share of datagrams held back by about `reorderUs` while others overtake. */
+  /** Share of datagrams held back by `reorderUs` while others overtake. */
   reorder: number
   reorderUs: DurationUs
   /** Share of datagrams with one bit turned round. */
   flip: number
-  /** Takes everything, gives nothing, tells nobody. */
+  /** Takes everything, what is under way too, gives nothing, tells nobody. */
   blackhole: boolean
 }
 
 export const PERFECT_LINK: LinkParameters = {
   rateBytesPerSec: Number.POSITIVE_INFINITY,
   queueBytesMax: 1 << 20,
+  queuePacketsMax: Number.POSITIVE_INFINITY,
+  queueUsMax: Number.POSITIVE_INFINITY,
   overheadBytes: 42,
+  frameBytesMax: Number.POSITIVE_INFINITY,
   delayUs: 5_000,
   jitterUs: 0,
-  jitterReorders: false,
+  jitterHoldUs: 10_000,
+  keepOrder: true,
   loss: 0,
   burstBegin: 0,
   burstEnd: 0.3,
@@ -49,8 +61,6 @@ export const PERFECT_LINK: LinkParameters = {
   blackhole: false,
 }
 
-const JITTER_STEP_US = 10_000
-
 /** What became of the datagrams that were put in. */
 export class DirectionCounts {
   entered = 0
@@ -58,9 +68,51 @@ export class DirectionCounts {
   passed = 0
   passedBytes = 0
   queueDropped = 0
+  tooLarge = 0
   lost = 0
+  swallowed = 0
   duplicated = 0
+  reordered = 0
   flipped = 0
+}
+
+/** Slots in order of arrival, with a time each where one is given. Grows as needed. */
+class SlotFifo {
+  count = 0
+  private capacity = 64
+  private head = 0
+  private slots = new Int32Array(this.capacity)
+  private times = new Float64Array(this.capacity)
+
+  push(slot: number, time: Instant): void {
+    if (this.count === this.capacity) this.grow()
+    const at = (this.head + this.count++) & (this.capacity - 1)
+    this.slots[at] = slot
+    this.times[at] = time
+  }
+  get firstTime(): Instant {
+    return this.times[this.head]!
+  }
+  shift(): number {
+    const slot = this.slots[this.head]!
+    this.head = (this.head + 1) & (this.capacity - 1)
+    this.count--
+    return slot
+  }
+
+  private grow(): void {
+    const slots = new Int32Array(this.capacity * 2)
+    const times = new Float64Array(this.capacity * 2)
+    for (let i = 0; i < this.count; i++) {
+      const at = (this.head + i) & (this.capacity - 1)
+      slots[i] = this.slots[at]!
+      times[i] = this.times[at]!
+    }
+    this.slots = slots
+    this.times = times
+    this.head = 0
+    this.capacity *= 2
+  }
 }
 
 /**
@@ -69,20 +121,24 @@ export class DirectionCounts {
  */
 export class LinkDirection {
   readonly counts = new DirectionCounts()
+  /** Frames that wait or are being sent, bytes. */
   queueBytes = 0
+  queueBytesSeenMax = 0
   /** Called when the queue has come down to `roomBelow` bytes: a blocked sender may go on. */
   onRoom: (() => void) | undefined
   roomBelow = 0
 
-  private readonly queue: number[] = []
-  private queueHead = 0
-  private serving = -1
+  private readonly waiting = new SlotFifo()
+  private servingBytes = 0
+  /** Datagrams on the way that come out in order; those that may be overtaken have an event each. */
+  private readonly underway = new SlotFifo()
   private bad = false
-  private jitterStep = -1
+  private jitterUntil = Number.NEGATIVE_INFINITY
   private jitter = 0
   private lastArrival = 0
   private readonly line: Handler
   private readonly way: Handler
+  private readonly aside: Handler
 
   constructor(
     readonly parameters: LinkParameters,
@@ -93,56 +149,67 @@ export class LinkDirection {
     private readonly lost: (slot: number) => void,
   ) {
     this.line = { id: clock.nextHandlerId(), fire: (slot, now) => this.served(slot, now) }
-    this.way = {
-      id: clock.nextHandlerId(),
-      fire: (slot, now) => {
-        this.counts.passed++
-        this.counts.passedBytes += this.frameBytes(slot)
-        this.output(slot, now)
-      },
-    }
+    this.way = { id: clock.nextHandlerId(), fire: (_argument, now) => this.arrive(now) }
+    this.aside = { id: clock.nextHandlerId(), fire: (slot, now) => this.come(slot, now) }
   }
 
   private frameBytes(slot: number): number {
     return this.store.length[slot]! + this.parameters.overheadBytes
   }
 
+  private swallow(slot: number): void {
+    this.counts.swallowed++
+    this.lost(slot)
+  }
+
   push(slot: number, now: Instant): void {
+    const p = this.parameters
     const bytes = this.frameBytes(slot)
     this.counts.entered++
     this.counts.enteredBytes += bytes
-    if (this.parameters.rateBytesPerSec === Number.POSITIVE_INFINITY && this.serving < 0) {
+    if (p.blackhole) {
+      this.swallow(slot)
+      return
+    }
+    if (bytes > p.frameBytesMax) {
+      this.counts.tooLarge++
+      this.lost(slot)
+      return
+    }
+    if (this.servingBytes === 0 && p.rateBytesPerSec === Number.POSITIVE_INFINITY) {
       this.leave(slot, now)
       return
     }
-    if (this.serving >= 0 && this.queueBytes + bytes > this.parameters.queueBytesMax) {
+    if (this.servingBytes > 0 && this.isFull(bytes)) {
       this.counts.queueDropped++
       this.lost(slot)
       return
     }
     this.queueBytes += bytes
-    if (this.serving < 0) this.serve(slot, now)
-    else this.queue.push(slot)
+    if (this.queueBytes > this.queueBytesSeenMax) this.queueBytesSeenMax = this.queueBytes
+    if (this.servingBytes === 0) this.serve(slot, now)
+    else this.waiting.push(slot, now)
+  }
+
+  private isFull(bytes: number): boolean {
+    const p = this.parameters
+    const waitingBytes = this.queueBytes - this.servingBytes + bytes
+    return (
+      waitingBytes > p.queueBytesMax ||
+      this.waiting.count + 1 > p.queuePacketsMax ||
+      waitingBytes * 1e6 > p.queueUsMax * p.rateBytesPerSec
+    )
   }
 
   private serve(slot: number, now: Instant): void {
-    this.serving = slot
-    this.clock.at(now + (this.frameBytes(slot) * 1e6) / this.parameters.rateBytesPerSec, this.line, slot)
+    this.servingBytes = this.frameBytes(slot)
+    this.clock.at(now + (this.servingBytes * 1e6) / this.parameters.rateBytesPerSec, this.line, slot)
   }
 
   private served(slot: number, now: Instant): void {
-    this.queueBytes -= this.frameBytes(slot)
-    this.serving = -1
-    if (this.queueHead < this.queue.length) {
-      this.serve(this.queue[this.queueHead++]!, now)
-      if (this.queueHead > 1024) {
-        this.queue.splice(0, this.queueHead)
-        this.queueHead = 0
-      }
-    } else if (this.queueHead > 0) {
-      this.queue.length = 0
-      this.queueHead = 0
-    }
+    this.queueBytes -= this.servingBytes
+    this.servingBytes = 0
+    if (this.waiting.count > 0) this.serve(this.waiting.shift(), now)
     this.leave(slot, now)
     if (this.onRoom && this.queueBytes <= this.roomBelow) {
       const tell = this.onRoom
@@ -151,13 +218,17 @@ export class LinkDirection {
     }
   }
 
-  /** The datagram is on its way. */
+  /** The last bit of the datagram left the sender. */
   private leave(slot: number, now: Instant): void {
     const p = this.parameters
     const random = this.random
+    if (p.blackhole) {
+      this.swallow(slot)
+      return
+    }
     if (p.burstBegin > 0) this.bad = random.next() < (this.bad ? 1 - p.burstEnd : p.burstBegin)
     else this.bad = false
-    if (p.blackhole || this.bad || (p.loss > 0 && random.next() < p.loss)) {
+    if (this.bad || (p.loss > 0 && random.next() < p.loss)) {
       this.counts.lost++
       this.lost(slot)
       return
@@ -179,19 +250,40 @@ export class LinkDirection {
     const p = this.parameters
     let arrival = now + p.delayUs
     if (p.jitterUs > 0) {
-      const step = Math.floor(now / JITTER_STEP_US)
-      if (step !== this.jitterStep || p.jitterReorders) {
-        this.jitterStep = step
-        this.jitter = Math.min(5 * p.jitterUs, -p.jitterUs * Math.log(1 - this.random.next()))
+      if (now >= this.jitterUntil) {
+        this.jitterUntil = now + p.jitterHoldUs
+        this.jitter = (2 * this.random.next() - 1) * p.jitterUs
       }
-      arrival += this.jitter
+      arrival = Math.max(now, arrival + this.jitter)
     }
+    if (p.keepOrder && arrival < this.lastArrival) arrival = this.lastArrival
     if (p.reorder > 0 && this.random.next() < p.reorder) {
-      arrival += -p.reorderUs * Math.log(1 - this.random.next())
-    } else if (!p.jitterReorders) {
-      arrival = Math.max(arrival, this.lastArrival)
-      this.lastArrival = arrival
+      this.counts.reordered++
+      this.clock.at(arrival + p.reorderUs, this.aside, slot)
+      return
     }
-    this.clock.at(arrival, this.way, slot)
+    if (arrival < this.lastArrival) {
+      this.clock.at(arrival, this.aside, slot)
+      return
+    }
+    this.lastArrival = arrival
+    this.underway.push(slot, arrival)
+    if (this.underway.count === 1) this.clock.at(arrival, this.way)
+  }
+
+  private arrive(now: Instant): void {
+    const slot = this.underway.shift()
+    if (this.underway.count > 0) this.clock.at(this.underway.firstTime, this.way)
+    this.come(slot, now)
+  }
+
+  private come(slot: number, now: Instant): void {
+    if (this.parameters.blackhole) {
+      this.swallow(slot)
+      return
+    }
+    this.counts.passed++
+    this.counts.passedBytes += this.frameBytes(slot)
+    this.output(slot, now)
   }
 }

@@ -1,25 +1,33 @@
-import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { SECOND } from '../src/base/time.js'
+import { OperatorError, OperatorErrors } from '../src/base/errors.js'
 import { loadPrimitives } from '../src/io/primitives.js'
 import type { Primitives } from '../src/noise/primitives.js'
+import { cpuSeconds, formatSpeed } from './cpu-time.js'
 import { runHandshake } from './handshake-run.js'
 import { runLiveness } from './liveness-run.js'
 import { describeOutcome, type Outcome } from './outcome.js'
 import { runSafety } from './safety-run.js'
-import { describeScenario, runScenario, ScenarioFault } from './scenario.js'
+import { CONGESTIONS, POLICIES, runAll, runOne, type ScenarioFlags } from './scenario-command.js'
 
 const USAGE = `Runs the core in virtual time: two real Devices over model links.
 
-usage: npm run sim -- [--seed N] [--runs N] [--mode MODE] [--minutes M] [--scenario FILE]
+usage: npm run sim -- [--mode MODE] [--minutes M]          faults at random, from the seed
+       npm run sim -- --scenario FILE|NAME                 a scenario of the lab
+       npm run sim -- --all [--markdown]                   every scenario that comes with plait
 
-  --seed N         first seed (default 1); the same seed gives the same trace hash
-  --runs N         so many seeds, one after the other (default 1)
-  --mode MODE      safety (default): every fault at random; nothing false may ever be delivered
-                   liveness: some links are broken for good; progress all the same
-                   handshake: faults around the handshake; traffic 5 s after they end
-  --minutes M      virtual minutes of a safety or liveness run (default 1)
-  --scenario FILE  links, events and traffic from a YAML file instead of the seed
+  --seed N            first seed (default 1); the same seed gives the same trace hash
+  --runs N            so many seeds, one after the other (default 1); of a scenario the median is shown
+  --mode MODE         safety (default): every fault at random; nothing false may ever be delivered
+                      liveness: some links are broken for good; progress all the same
+                      handshake: faults around the handshake; traffic 5 s after they end
+  --minutes M         virtual minutes of a safety or liveness run (default 1)
+  --quiet             only failing seeds and the sum
+  --congestion NAME   of all TCP traffic of a scenario: cubic or bbr
+  --policy NAME       auto or bond
+  --scheduler NAME    adaptive, weighted or redundant
+  --quick             times of a scenario shortened to 40 %
+  --json              the result of a scenario as one JSON object
+  --markdown          the table of --all as Markdown
 `
 
 const MODES: Record<string, (seed: number, primitives: Primitives, minutes: number) => Outcome> = {
@@ -28,13 +36,30 @@ const MODES: Record<string, (seed: number, primitives: Primitives, minutes: numb
   handshake: runHandshake,
 }
 
-function numberOption(name: string, text: string | undefined, fallback: number): number {
+function usage(text: string): OperatorError {
+  return new OperatorError('usage', text, { remedy: 'see npm run sim -- --help' })
+}
+
+function numberOption(name: string, text: string | undefined, fallback: number, whole: boolean): number {
   const value = text === undefined ? fallback : Number(text)
-  if (!(value > 0)) throw new ScenarioFault(`--${name} ${text}: expected a number above 0`)
+  if (!(value > 0) || (whole && !Number.isInteger(value))) {
+    throw usage(`--${name} ${text}: expected a ${whole ? 'whole ' : ''}number above 0`)
+  }
   return value
 }
 
-/** Exit status: 0 all well, 1 a fault was found, 2 the command cannot be understood. */
+function choice<T extends string>(
+  name: string,
+  text: string | undefined,
+  known: readonly T[],
+): T | undefined {
+  if (text === undefined) return undefined
+  const found = known.find((each) => each === text)
+  if (found === undefined) throw usage(`--${name} ${text}: expected one of ${known.join(', ')}`)
+  return found
+}
+
+/** Exit status: 0 all well, 1 a fault was found or an expectation does not hold, 2 the command cannot be understood. */
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
@@ -42,38 +67,54 @@ async function main(): Promise<number> {
       runs: { type: 'string' },
       mode: { type: 'string', default: 'safety' },
       minutes: { type: 'string' },
+      quiet: { type: 'boolean', default: false },
       scenario: { type: 'string' },
+      all: { type: 'boolean', default: false },
+      congestion: { type: 'string' },
+      policy: { type: 'string' },
+      scheduler: { type: 'string' },
+      quick: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      markdown: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
   })
+  const print = (text: string): void => void process.stdout.write(text)
   if (values.help) {
-    process.stdout.write(USAGE)
+    print(USAGE)
     return 0
   }
-  const seed = numberOption('seed', values.seed, 1)
-  const runs = numberOption('runs', values.runs, 1)
-  const minutes = numberOption('minutes', values.minutes, 1)
-  const run = MODES[values.mode]
-  if (!run) throw new ScenarioFault(`--mode ${values.mode}: expected one of ${Object.keys(MODES).join(', ')}`)
-  const primitives = await loadPrimitives()
-  let failed = 0
-  for (let i = 0; i < runs; i++) {
-    const startedAt = process.hrtime.bigint()
-    let outcome: Outcome
-    if (values.scenario === undefined) outcome = run(seed + i, primitives, minutes)
-    else {
-      const result = runScenario(readFileSync(values.scenario, 'utf8'), values.scenario, seed + i, primitives)
-      outcome = result.outcome
-      process.stdout.write(`${describeScenario(result)}\n`)
-    }
-    const seconds = Number(process.hrtime.bigint() - startedAt) / (SECOND * 1_000)
-    process.stdout.write(`${describeOutcome(outcome)}\n`)
-    process.stdout.write(
-      `  ${seconds.toFixed(2)} s of this machine, ${(outcome.virtualSeconds / seconds).toFixed(0)} × real time\n`,
-    )
-    if (outcome.faults.length > 0) failed++
+  const seed = numberOption('seed', values.seed, 1, true)
+  const runs = numberOption('runs', values.runs, 1, true)
+  const flags: ScenarioFlags = {
+    seed,
+    runs,
+    congestion: choice('congestion', values.congestion, CONGESTIONS),
+    policy: choice('policy', values.policy, POLICIES),
+    scheduler: values.scheduler,
+    quick: values.quick,
+    json: values.json,
+    markdown: values.markdown,
   }
-  if (runs > 1) process.stdout.write(`${runs - failed} of ${runs} seeds without a fault\n`)
+  const primitives = await loadPrimitives()
+  if (values.all) {
+    return runAll(flags, primitives, print, (text) => void process.stderr.write(text)) ? 0 : 1
+  }
+  if (values.scenario !== undefined) return runOne(values.scenario, flags, primitives, print) ? 0 : 1
+  const run = MODES[values.mode]
+  if (!run) throw usage(`--mode ${values.mode}: expected one of ${Object.keys(MODES).join(', ')}`)
+  const minutes = numberOption('minutes', values.minutes, 1, false)
+  let failed = 0
+  let virtualSeconds = 0
+  const before = cpuSeconds()
+  for (let i = 0; i < runs; i++) {
+    const outcome = run(seed + i, primitives, minutes)
+    virtualSeconds += outcome.virtualSeconds
+    if (outcome.faults.length > 0) failed++
+    if (!values.quiet || outcome.faults.length > 0) print(`${describeOutcome(outcome)}\n`)
+  }
+  if (runs > 1) print(`${runs - failed} of ${runs} seeds without a fault\n`)
+  print(`${formatSpeed(virtualSeconds, cpuSeconds() - before)}\n`)
   return failed > 0 ? 1 : 0
 }
 
@@ -81,9 +122,9 @@ try {
   process.exitCode = await main()
 } catch (error) {
   // What the operator typed is answered in one sentence; anything else is a fault of ours and keeps its stack.
-  const code = (error as { code?: string }).code
-  if (error instanceof ScenarioFault || code === 'ENOENT' || code?.startsWith('ERR_PARSE_ARGS')) {
-    process.stderr.write(`sim: ${(error as Error).message}\n`)
-    process.exitCode = 2
-  } else throw error
+  const faults = error instanceof OperatorErrors ? error.faults : [error]
+  const typed = (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS')
+  if (!typed && !faults.every((fault) => fault instanceof OperatorError)) throw error
+  for (const fault of faults) process.stderr.write(`sim: ${(fault as Error).message}\n`)
+  process.exitCode = 2
 }

@@ -69,6 +69,10 @@ class AddressBook {
 /** An end's link where it meets the network: its address there, and the access line both ways, if there is one. */
 export class Attachment {
   socket: Socket | undefined
+  /** Its place among the links of its end. */
+  index = 0
+  /** All sockets with this address, where there is one for each of the other end's lines. */
+  siblings: readonly Attachment[] | undefined
   /** Number of the address the rest of the world sees. */
   address = -1
   /** The socket's own address as word 6 of an address record: a NAT changes {@link address}, never this. */
@@ -91,7 +95,7 @@ export class Attachment {
         output: (slot: number, now: Instant) => void,
       ): LinkDirection =>
         new LinkDirection(parameters, network.clock, network.store, network.random, output, lost)
-      this.up = direction(line.up, (slot, now) => network.route(slot, now))
+      this.up = direction(line.up, (slot, now) => network.route(slot, now, this.index))
       this.down = direction(line.down, (slot, now) => network.deliver(slot, this, now))
     }
   }
@@ -148,7 +152,7 @@ export class Network {
     }
     for (const watcher of this.watchers) watcher.sent?.(slot, now)
     if (from.up) from.up.push(slot, now)
-    else this.route(slot, now)
+    else this.route(slot, now, from.index)
   }
 
   /** Puts bytes into the middle of the network, as anybody can who claims an address. */
@@ -161,18 +165,20 @@ export class Network {
     this.route(slot, now)
   }
 
-  route(slot: number, now: Instant): void {
+  /** `via` is the line that it came over, by index. */
+  route(slot: number, now: Instant, via = 0): void {
     const owner = this.addresses.owner(this.store.destination[slot]!)
     if (!owner) {
       this.unroutable++
       this.lose(slot)
     } else if (owner.down) owner.down.push(slot, now)
-    else this.deliver(slot, owner, now)
+    else this.deliver(slot, owner, now, via)
   }
 
-  deliver(slot: number, to: Attachment, now: Instant): void {
+  deliver(slot: number, owner: Attachment, now: Instant, via = 0): void {
+    const to = owner.siblings?.[via] ?? owner
     // Sent to an address that the NAT has taken away meanwhile, or to a program that is not there.
-    if (!to.socket?.open || this.addresses.owner(this.store.destination[slot]!) !== to) {
+    if (!to.socket?.open || this.addresses.owner(this.store.destination[slot]!) !== owner) {
       this.unroutable++
       this.lose(slot)
       return

@@ -1,5 +1,6 @@
 import { Prng } from '../src/base/prng.js'
 import { MILLISECOND, SECOND } from '../src/base/time.js'
+import { lteTrace } from '../src/lab/rate-trace.js'
 import type { Primitives } from '../src/noise/primitives.js'
 import { Attacker } from './attacker.js'
 import {
@@ -12,7 +13,6 @@ import {
   scheduleSwizzle,
   skewed,
 } from './faults.js'
-import { LTE_TRACE_STEP_US, lteTrace } from './lte.js'
 import { type Outcome, outcomeOf } from './outcome.js'
 import { TcpTransfer } from './tcp.js'
 import { DatagramFlow, Ping } from './traffic.js'
@@ -94,10 +94,12 @@ export function runSafety(seed: number, primitives: Primitives, minutes: number)
   world.clock.call(random.next() * 2 * SECOND, strike)
   const traceLine = world.line(0)
   if (random.next() < 0.5) {
-    const trace = lteTrace(random, 1e5, 3e6)
+    const model = { minBitsPerSec: 0.8e6, maxBitsPerSec: 24e6, stepUs: 50 * MILLISECOND }
+    const { points } = lteTrace(model, random.nextUint32())
+    let next = 0
     const step = (): void => {
-      traceLine.down!.parameters.rateBytesPerSec = trace.next()
-      if (world.clock.now < endsAt) world.clock.call(world.clock.now + LTE_TRACE_STEP_US, step)
+      traceLine.down!.parameters.rateBytesPerSec = points[next++ % points.length]!.rateBitsPerSec / 8
+      if (world.clock.now < endsAt) world.clock.call(world.clock.now + model.stepUs, step)
     }
     step()
   }

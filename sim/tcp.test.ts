@@ -1,82 +1,78 @@
 import { beforeAll, describe, expect, test } from 'vitest'
+import { MILLISECOND, SECOND } from '../src/base/time.js'
 import { loadPrimitives } from '../src/io/primitives.js'
 import type { Primitives } from '../src/noise/primitives.js'
-import { readScenario, runScenario, ScenarioFault } from './scenario.js'
+import type { LinkParameters } from './link-direction.js'
+import { TcpTransfer } from './tcp.js'
+import { World } from './world.js'
 
 let primitives: Primitives
 beforeAll(async () => {
   primitives = await loadPrimitives()
 })
 
-function scenario(links: string[], control: string, more = ''): string {
-  return `
-seconds: 12
-measureFrom: 4
-links:
-${links.map((link, i) => `  - { name: l${i}, up: { ${link} }, down: { ${link} } }`).join('\n')}
-traffic:
-  - { kind: tcp, control: ${control} }
-${more}`
-}
+const FRAME_BYTES = 1514
+const PAYLOAD_BYTES = 1388
 
-function shareOf(lines: string[]): number {
-  return Number(/([\d.]+) %/.exec(lines[0]!)![1]) / 100
+/** Goodput of one download from 4 to 12 s, as a share of what the links carry. */
+function share(
+  control: 'cubic' | 'bbr',
+  links: { mbit: number; line: Partial<LinkParameters> }[],
+  scheduler: 'adaptive' | 'weighted',
+): { share: number; transfer: TcpTransfer } {
+  const world = new World({
+    seed: 1,
+    primitives,
+    scheduler,
+    client: { poolBytes: 64 << 20 },
+    server: { poolBytes: 64 << 20 },
+    links: links.map(({ mbit, line }) => {
+      const rateBytesPerSec = mbit * 125_000
+      const both = { rateBytesPerSec, queueUsMax: 150 * MILLISECOND, queueBytesMax: 1e9, ...line }
+      return { up: both, down: both }
+    }),
+  })
+  const until = 12 * SECOND
+  const transfer = new TcpTransfer(world.clock, world.ledger, world.server, world.client, {
+    name: 'bulk',
+    control,
+    from: SECOND / 2,
+    until,
+  })
+  world.run(until)
+  const goodput = transfer.goodput(4 * SECOND, until)
+  world.run(until + 4 * SECOND)
+  expect(world.faultsAtRest()).toEqual([])
+  const rates = links.reduce((sum, { mbit, line }) => sum + mbit * 1e6 * (1 - (line.loss ?? 0)), 0)
+  return { share: (goodput * FRAME_BYTES) / (rates * PAYLOAD_BYTES), transfer }
 }
 
 describe('model TCP through the tunnel fills what there is', () => {
-  test.each(['cubic', 'bbr'])('one clean link, %s', (control) => {
-    const { outcome, lines } = runScenario(
-      scenario(['mbit: 20, delayMs: 10'], control),
-      'test',
-      1,
-      primitives,
-    )
-    expect(outcome.faults).toEqual([])
-    expect(shareOf(lines)).toBeGreaterThan(0.95)
-    expect(shareOf(lines)).toBeLessThanOrEqual(1.01)
-    expect(lines[0]).toContain(' 0 timeouts')
+  test.each(['cubic', 'bbr'] as const)('one clean link, %s', (control) => {
+    const { share: reached, transfer } = share(control, [{ mbit: 20, line: { delayUs: 10_000 } }], 'weighted')
+    expect(reached).toBeGreaterThan(0.95)
+    expect(reached).toBeLessThanOrEqual(1.01)
+    expect(transfer.sender.timeouts).toBe(0)
   })
 
-  test.each(['cubic', 'bbr'])('two equal links, %s', (control) => {
-    const link = 'mbit: 10, delayMs: 10'
-    const { outcome, lines } = runScenario(scenario([link, link], control), 'test', 1, primitives)
-    expect(outcome.faults).toEqual([])
-    expect(shareOf(lines)).toBeGreaterThan(0.93)
+  test.each(['cubic', 'bbr'] as const)('two equal links, %s', (control) => {
+    const link = { mbit: 10, line: { delayUs: 10_000 } }
+    for (const scheduler of ['adaptive', 'weighted'] as const) {
+      expect(share(control, [link, link], scheduler).share).toBeGreaterThan(0.93)
+    }
   })
 
   test('random loss without repair costs CUBIC most of the rate, and BBR little, as on real lines', () => {
-    const link = 'mbit: 20, delayMs: 25, loss: 0.01'
-    const share = (control: string): number =>
-      shareOf(runScenario(scenario([link], control), 'test', 1, primitives).lines)
-    expect(share('cubic')).toBeLessThan(0.6)
-    expect(share('bbr')).toBeGreaterThan(0.8)
+    const lossy = (control: 'cubic' | 'bbr'): number =>
+      share(control, [{ mbit: 20, line: { delayUs: 25_000, loss: 0.01 } }], 'weighted').share
+    expect(lossy('cubic')).toBeLessThan(0.6)
+    expect(lossy('bbr')).toBeGreaterThan(0.8)
   })
-})
 
-test('voice and pings are measured, and events change the links', () => {
-  const text = scenario(
-    ['mbit: 10, delayMs: 10', 'mbit: 10, delayMs: 20'],
-    'cubic',
-    `  - { kind: voice }
-  - { kind: ping }
-events:
-  - { at: 6, link: l0, do: down }
-  - { at: 8, link: l0, do: up }
-  - { at: 9, link: l1, do: rebind }
-  - { at: 10, link: l1, do: change, down: { mbit: 5 } }
-`,
-  )
-  const { outcome, lines } = runScenario(text, 'test', 1, primitives)
-  expect(outcome.faults).toEqual([])
-  expect(lines[1]).toMatch(/^voice1: 600 sent, \d+ lost/)
-  expect(lines[2]).toMatch(/^ping2: \d+ of 120, rtt [\d.]+ ms/)
-})
-
-test('a scenario that cannot be understood is refused with its place', () => {
-  expect(() => readScenario('links: [', 'x.yaml')).toThrow(ScenarioFault)
-  expect(() => readScenario(scenario(['mbit: -1'], 'reno'), 'x.yaml')).toThrow(
-    /x\.yaml: links\.0\.up\.mbit.*\n.*x\.yaml: .*down|x\.yaml: links/,
-  )
-  const unknown = `${scenario(['mbit: 1'], 'cubic')}\nevents: [{ at: 1, link: nowhere, do: down }]`
-  expect(() => runScenario(unknown, 'x.yaml', 1, primitives)).toThrow('there is no link "nowhere"')
+  test('with repair it costs CUBIC next to nothing', () => {
+    const lossy = { mbit: 20, line: { delayUs: 25_000, loss: 0.01 } }
+    expect(
+      share('cubic', [lossy, { mbit: 20, line: { delayUs: 10_000 } }], 'adaptive').share,
+    ).toBeGreaterThan(0.9)
+  })
 })

@@ -14,7 +14,7 @@ import {
 import type { FlowRecord, Ledger } from './ledger.js'
 import type { Host } from './traffic.js'
 
-/** The inner MTU that the model's TCP fills: the tunnel's default. */
+/** The tunnel's default. */
 const TUN_MTU = 1440
 const HEADER_BYTES = { 4: 52, 6: 72 } as const
 /** Segments that may be unacknowledged: the receiver's window. */
@@ -62,6 +62,8 @@ export interface TcpOptions {
   name: string
   family?: 4 | 6
   control: 'cubic' | 'bbr'
+  /** Of the TUN device: full segments fill it. */
+  mtuBytes?: number
   from?: Instant
   until?: Instant
   /** Distance of the sending host from its end of the tunnel, one way. */
@@ -138,7 +140,7 @@ export class TcpSender implements SenderView {
     private readonly record: FlowRecord,
     private readonly options: TcpOptions,
   ) {
-    this.segmentBytes = TUN_MTU - HEADER_BYTES[header.family]
+    this.segmentBytes = (options.mtuBytes ?? TUN_MTU) - HEADER_BYTES[header.family]
     this.control = options.control === 'bbr' ? new Bbr() : new Cubic()
     this.timer = {
       id: clock.nextHandlerId(),
@@ -326,12 +328,14 @@ export class TcpSender implements SenderView {
 
   private onRto(now: Instant): void {
     this.timeouts++
-    this.backoff = Math.min(8, this.backoff * 2)
+    // One loss, however often the timer runs out before anything is acknowledged.
+    const first = this.backoff === 1
+    this.backoff = Math.min(64, this.backoff * 2)
     this.lost.length = 0
     for (let segment = this.una; segment < this.next; segment++) {
       if ((this.flags[segment & MASK]! & Segment.Sacked) === 0) this.markLost(segment)
     }
-    this.control.onLoss(now, this)
+    if (first) this.control.onLoss(now, this)
     this.control.onTimeout(this)
     this.recovering = true
     this.recoveryEnd = this.next

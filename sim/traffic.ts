@@ -82,22 +82,23 @@ export class DatagramFlow {
   }
 }
 
-/** Writes one numbered packet into the TUN of `end`. */
+/** Writes one numbered packet into the TUN of `end`. Returns its number; -1: the TUN had no room for it. */
 export function sendDatagram(
   end: End,
   header: InnerHeader,
   record: FlowRecord,
   bytes: number,
   now: Instant,
-): void {
+): number {
   const slot = end.tunSlot()
-  if (slot < 0) return
+  if (slot < 0) return -1
   const number = record.next(now)
   const length = Math.max(bytes, INNER_BYTES_MIN)
   writePacket(end.view, end.pool.packetAt(slot), header, length, number)
   end.pool.length[slot] = length
   end.pool.flags[slot] = partialChecksum(number) ? SlotFlag.ChecksumPartial : 0
   end.tunSend(slot)
+  return number
 }
 
 /** Pings that are answered: the round trips of both directions count. */

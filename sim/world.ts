@@ -37,6 +37,8 @@ export interface WorldOptions {
   links: LinkOptions[]
   /** Lines of the server; none: one socket without a line, as in a data centre. */
   serverLinks?: LinkOptions[]
+  /** The server has one address, and at it a socket for each of the client's lines, named and weighted as they are. */
+  serverPerLine?: boolean
   /** The server knows the client's endpoints as well, so that both may initiate. */
   bothKnowEndpoints?: boolean
   client?: Partial<MachineParameters>
@@ -69,14 +71,18 @@ export class World {
     this.nonces = new NonceChecker(options.ciphers ?? new NullCiphers())
 
     const clientAddresses = options.links.map((_, i) => addressOf(198, 51, 100, i + 1, 40_000 + i))
-    const serverLinks: LinkOptions[] = options.serverLinks ?? [{ name: 'any' }]
-    const serverAddresses = serverLinks.map((_, i) => addressOf(192, 0, 2, i + 1, SERVER_PORT))
+    const serverLinks: LinkOptions[] =
+      options.serverLinks ?? (options.serverPerLine ? options.links : [{ name: 'any' }])
+    const serverAddresses = serverLinks.map((_, i) =>
+      addressOf(192, 0, 2, options.serverPerLine ? 1 : i + 1, SERVER_PORT),
+    )
     const clientLines = options.links.map((link, i) =>
       this.attach(link, 'link', i, clientAddresses[i]!, true),
     )
     const serverLines = serverLinks.map((link, i) =>
       this.attach(link, 'server', i, serverAddresses[i]!, options.serverLinks !== undefined),
     )
+    if (options.serverPerLine) for (const line of serverLines) line.siblings = serverLines
 
     const { primitives } = options
     const clientKey = new Uint8Array(32)
@@ -134,7 +140,14 @@ export class World {
       number: 1,
       end: end(
         'client',
-        config(clientKey, serverKey, 'server', 2, serverAddresses, options.links),
+        config(
+          clientKey,
+          serverKey,
+          'server',
+          2,
+          options.serverPerLine ? serverAddresses.slice(0, 1) : serverAddresses,
+          options.links,
+        ),
         options.client,
         clientLines,
       ),
@@ -165,11 +178,10 @@ export class World {
     line: boolean,
   ): Attachment {
     const name = link.name ?? `${kind}${index}`
-    if (!line) return this.network.attach(name, address)
-    return this.network.attach(name, address, {
-      up: { ...PERFECT_LINK, ...link.up },
-      down: { ...PERFECT_LINK, ...link.down },
-    })
+    const lines = { up: { ...PERFECT_LINK, ...link.up }, down: { ...PERFECT_LINK, ...link.down } }
+    const attachment = this.network.attach(name, address, line ? lines : undefined)
+    attachment.index = index
+    return attachment
   }
 
   get ends(): readonly End[] {

@@ -1,0 +1,116 @@
+import { SECOND } from '../src/base/time.js'
+import { describeEvent, type Phase, type PhaseEvent } from '../src/lab/phase.js'
+import type { ScenarioRun } from '../src/lab/runner.js'
+import { type Scenario, scenarioEndUs } from '../src/lab/scenario.js'
+import { judge } from '../src/lab/verdict.js'
+import type { WanCounters } from '../src/lab/wan-link.js'
+import type { Primitives } from '../src/noise/primitives.js'
+import type { LinkDirection } from './link-direction.js'
+import { type Outcome, outcomeOf } from './outcome.js'
+import { startTraffic, TunCounters } from './scenario-traffic.js'
+import { ScenarioWorld } from './scenario-world.js'
+
+/** How long a tunnel may take until every link is up, and how long it then waits for the traffic, as in the lab. */
+const OPEN_US_MAX = 5 * SECOND
+const LOOK_US = 50_000
+const LEAD_US = 300_000
+/** After the end everything comes to rest within this. */
+const REST_US = 4 * SECOND
+const NS = 1000
+
+/** A scenario played once in virtual time: the figures as the lab takes them, and what the checkers say. */
+export interface SimulatedRun extends ScenarioRun {
+  readonly outcome: Outcome
+}
+
+/**
+ * Plays a scenario of the lab.
+ *
+ * @param how the arguments that repeat the run, beside the seed
+ * @throws OperatorError if it has something that cannot be played in virtual time
+ */
+export function playScenario(
+  scenario: Scenario,
+  seed: number,
+  policy: 'auto' | 'bond',
+  primitives: Primitives,
+  how: string,
+): SimulatedRun {
+  const play = new ScenarioWorld(scenario, seed, policy, primitives)
+  const { world } = play
+  while (world.clock.now < OPEN_US_MAX && play.linksDown().length > 0) world.run(world.clock.now + LOOK_US)
+  const down = play.linksDown()
+  const notes = down.length === 0 ? [] : [`not every link was up at the start: ${down.join(', ')}`]
+  const zero = world.clock.now + LEAD_US
+  const until = zero + scenarioEndUs(scenario)
+  const events: PhaseEvent[] = scenario.events.map((event) => ({
+    timeUs: event.atUs,
+    text: describeEvent(event),
+  }))
+  play.schedule(zero)
+  const counters = {
+    a: new TunCounters(world, world.client.end, until),
+    b: new TunCounters(world, world.server.end, until),
+  }
+  const traffic = scenario.traffic.map((t) => ({ t, record: startTraffic(world, t, zero, play.tunMtu) }))
+  let faults: string[] = []
+  while (world.clock.now < until && faults.length === 0) {
+    world.run(Math.min(until, world.clock.now + SECOND))
+    faults = world.faults()
+  }
+  if (faults.length === 0) {
+    world.run(until + REST_US)
+    faults = world.faultsAtRest()
+  }
+  const phase: Phase = {
+    mode: { kind: 'tunnel' },
+    zeroNs: zero * NS,
+    records: new Map(traffic.map(({ t, record }) => [t.name, record()])),
+    failures: new Map(),
+    samples: [
+      {
+        timeUs: world.clock.now - zero,
+        wan: scenario.links.map((_, i) => ({
+          nowNs: world.clock.now * NS,
+          cpuUs: 0,
+          ab: countersOf(world.line(i).up!),
+          ba: countersOf(world.line(i).down!),
+        })),
+        status: {},
+      },
+    ],
+    counters: { a: counters.a.records(), b: counters.b.records() },
+    events,
+    notes,
+    tunMtu: play.tunMtu,
+  }
+  const options = { scenario: scenario.name, links: scenario.links.length }
+  const outcome = outcomeOf(world, 'scenario', options, faults, how)
+  return { seed, phase, verdicts: judge(scenario, seed, phase), outcome }
+}
+
+/** What the emulator of a link would say at the end. */
+function countersOf(line: LinkDirection): WanCounters {
+  const { counts, parameters } = line
+  return {
+    inFrames: counts.entered,
+    inBytes: counts.enteredBytes,
+    outFrames: counts.passed,
+    outBytes: counts.passedBytes,
+    droppedQueue: counts.queueDropped,
+    droppedLoss: counts.lost,
+    droppedBlackhole: counts.swallowed,
+    droppedSize: counts.tooLarge,
+    droppedMemory: 0,
+    droppedWrite: 0,
+    duplicated: counts.duplicated,
+    reordered: counts.reordered,
+    waitingBytes: line.queueBytes,
+    waitingBytesMax: line.queueBytesSeenMax,
+    inFlight: 0,
+    rateBitsPerSec: Math.round(parameters.rateBytesPerSec * 8),
+    blackhole: parameters.blackhole,
+    lateUsMax: 0,
+    lateUsMean: 0,
+  }
+}
