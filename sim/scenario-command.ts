@@ -42,11 +42,14 @@ export function simulate(given: Scenario, flags: ScenarioFlags, primitives: Prim
     compare: [],
     congestion: flags.congestion,
     scheduler: flags.scheduler,
+    policy: flags.policy,
   })
   const runs: SimulatedRun[] = []
   const before = cpuSeconds()
   for (let i = 0; i < flags.runs; i++) {
-    runs.push(playScenario(scenario, flags.seed + i, flags.policy ?? 'auto', primitives, howOf(given, flags)))
+    runs.push(
+      playScenario(scenario, flags.seed + i, scenario.policy ?? 'auto', primitives, howOf(given, flags)),
+    )
   }
   const verdicts = combine(
     runs.map((run) => run.verdicts),

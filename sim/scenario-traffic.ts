@@ -2,7 +2,7 @@ import { type Instant, MILLISECOND } from '../src/base/time.js'
 import type { CounterRecords } from '../src/lab/records.js'
 import { GAP_BIN_MS } from '../src/lab/records.js'
 import type { PingTraffic, TcpTraffic, Traffic, UdpTraffic } from '../src/lab/scenario.js'
-import type { TrafficRecord } from '../src/lab/traffic.js'
+import type { Interval, TrafficRecord } from '../src/lab/traffic.js'
 import type { Handler } from './clock.js'
 import type { End } from './end.js'
 import { type InnerHeader, ProtocolNumber } from './inner-packet.js'
@@ -29,8 +29,11 @@ export function startTraffic(
       return startTcp(world, traffic, zero, mtuBytes)
     case 'ping':
       return startPing(world, traffic, zero)
-    default:
+    case 'udp':
+    case 'voip':
       return startUdp(world, traffic, zero)
+    default:
+      throw new Error(`traffic "${traffic.kind}" has no model; checkPlayable refuses it`)
   }
 }
 
@@ -55,19 +58,20 @@ function startTcp(world: World, traffic: TcpTraffic, zero: Instant, mtuBytes: nu
       }),
   )
   return () => {
-    const intervals: { fromNs: number; toNs: number; bytes: number }[] = []
-    let before = 0
+    const intervals: Interval[] = []
+    let before = transfers.map(() => 0)
     for (let tenth = Math.floor(start / TENTH_US); tenth * TENTH_US < until; tenth++) {
-      let bytes = 0
-      for (const { receiver, sender } of transfers) {
-        bytes += receiver.segmentsBy(tenth * TENTH_US) * sender.segmentBytes
-      }
+      const now = transfers.map(
+        ({ receiver, sender }) => receiver.segmentsBy(tenth * TENTH_US) * sender.segmentBytes,
+      )
+      const streams = now.map((bytes, i) => bytes - before[i]!)
       intervals.push({
         fromNs: tenth * TENTH_US * NS,
         toNs: (tenth + 1) * TENTH_US * NS,
-        bytes: bytes - before,
+        bytes: streams.reduce((sum, bytes) => sum + bytes, 0),
+        streams,
       })
-      before = bytes
+      before = now
     }
     const retransmits = transfers.reduce((sum, { sender }) => sum + sender.retransmissions, 0)
     return { kind: 'tcp', startNs: start * NS, intervals, retransmits }

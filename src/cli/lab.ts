@@ -8,8 +8,8 @@ import type { Sample } from '../lab/phase.js'
 import { requireLab } from '../lab/programs.js'
 import { reportHtml } from '../lab/report.js'
 import { columns, formatResult, resultJson } from '../lab/result-text.js'
-import { type Comparison, type RunHooks, runScenario } from '../lab/runner.js'
-import type { TcpTraffic } from '../lab/scenario.js'
+import { COMPARISONS, type Comparison, type RunHooks, runScenario } from '../lab/runner.js'
+import { CONGESTIONS, type Congestion, POLICIES, type Policy } from '../lab/scenario.js'
 import { labShell } from '../lab/shell.js'
 import { findScenario, knownFailing, shippedNames } from '../lab/shipped.js'
 import { sweepDeadRuns } from '../lab/state-directory.js'
@@ -23,8 +23,9 @@ export interface LabRunFlags {
   readonly report?: string
   readonly quick?: boolean
   readonly compare?: Comparison[]
-  readonly congestion?: TcpTraffic['congestion']
+  readonly congestion?: Congestion
   readonly scheduler?: string
+  readonly policy?: Policy
   readonly live?: boolean
 }
 
@@ -78,9 +79,14 @@ export function addRunOptions(command: Command, optional = false): Command {
     .option('--repeat <n>', 'play it so often, with rising seeds, and take the median', wholeNumber, 1)
     .option('--report <file>', 'write a page with plots (HTML)')
     .option('--quick', 'shorten all times to 40 %')
-    .option('--compare <what>', 'mptcp, singles: the same TCP traffic without plait', comparisons)
-    .addOption(new Option('--congestion <name>', 'for all TCP traffic').choices(['cubic', 'bbr', 'reno']))
+    .option(
+      '--compare <what>',
+      'mptcp, singles: the same TCP traffic without plait; single: plait over each link alone',
+      comparisons,
+    )
+    .addOption(new Option('--congestion <name>', 'for all TCP traffic').choices([...CONGESTIONS]))
     .option('--scheduler <name>', 'scheduler of both ends')
+    .addOption(new Option('--policy <name>', 'policy of both ends').choices([...POLICIES]))
 }
 
 /** `plait lab run SCENARIO` */
@@ -101,6 +107,7 @@ export async function labRun(given: string, flags: LabRunFlags, terminal: Termin
         compare: flags.compare ?? [],
         congestion: flags.congestion,
         scheduler: flags.scheduler,
+        policy: flags.policy,
       },
       hooks,
     )
@@ -213,8 +220,8 @@ function wholeNumber(text: string): number {
 function comparisons(text: string): Comparison[] {
   const words = text.split(',')
   for (const word of words) {
-    if (word !== 'mptcp' && word !== 'singles')
-      throw new InvalidArgumentError('expected mptcp, singles or both')
+    if (!COMPARISONS.includes(word as Comparison))
+      throw new InvalidArgumentError(`expected some of ${COMPARISONS.join(', ')}`)
   }
   return words as Comparison[]
 }

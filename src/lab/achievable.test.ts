@@ -22,7 +22,7 @@ expect:
 )
 const frame = tunnelFraming(scenario.traffic[0]!, 1440, 4)
 const mbit = (way: 'up' | 'down', from: number, to: number): number =>
-  achievable(scenario, 1, way, 'a', { fromUs: from * 1e6, toUs: to * 1e6 }, frame).bitsPerSec / 1e6
+  achievable(scenario, 1, way, [0, 1], { fromUs: from * 1e6, toUs: to * 1e6 }, frame).bitsPerSec / 1e6
 
 test('a full packet in the tunnel is 1514 bytes on the wire and carries 1388', () => {
   expect([frame.payloadBytes, frame.wireBytes]).toEqual([1388, 1514])
@@ -43,7 +43,7 @@ test('the sum follows losses, events and traces', () => {
 })
 
 test('the same seed has the same trace, another one another', () => {
-  const down = (seed: number) => achievable(scenario, seed, 'down', 'a', { fromUs: 0, toUs: 10e6 }, frame)
+  const down = (seed: number) => achievable(scenario, seed, 'down', [0, 1], { fromUs: 0, toUs: 10e6 }, frame)
   expect(down(1).bitsPerSec).toBe(down(1).bitsPerSec)
   expect(down(1).bitsPerSec).not.toBe(down(2).bitsPerSec)
   expect(down(1).how).toMatch(/one 49.5 Mbit\/s \+ two .*x 1388 of 1514 bytes = /)

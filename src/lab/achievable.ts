@@ -1,3 +1,4 @@
+import { QUIC_DATAGRAM_BYTES, QUIC_PAYLOAD_BYTES } from './apps/quic-framing.js'
 import type { Way } from './link-model.js'
 import { lteTrace, type RateTrace, readTraceFile, traceRateAt } from './rate-trace.js'
 import type { LabEvent, Scenario, ScenarioLink, Traffic } from './scenario.js'
@@ -16,6 +17,8 @@ const MPTCP_BYTES = 20
 
 export interface Framing {
   readonly payloadBytes: number
+  /** Of the packet as the tunnel carries it. */
+  readonly innerBytes: number
   readonly wireBytes: number
   /** For the report: "1388 of 1514 bytes". */
   readonly text: string
@@ -23,18 +26,28 @@ export interface Framing {
 
 /** Payload and bytes on the link of a full packet of `traffic` in the tunnel. */
 export function tunnelFraming(traffic: Traffic, tunMtu: number, outer: 4 | 6): Framing {
-  const inner = traffic.kind === 'udp' || traffic.kind === 'voip' ? traffic.bytes + INNER_UDP_BYTES : tunMtu
-  const payloadBytes = inner - (traffic.kind === 'tcp' ? INNER_TCP_BYTES : INNER_UDP_BYTES)
-  return framing(payloadBytes, inner + TUNNEL_BYTES + UDP_BYTES + IP_BYTES[outer] + ETHERNET_BYTES)
+  const outside = TUNNEL_BYTES + UDP_BYTES + IP_BYTES[outer] + ETHERNET_BYTES
+  switch (traffic.kind) {
+    case 'udp':
+    case 'voip':
+      return framing(traffic.bytes, traffic.bytes + INNER_UDP_BYTES, outside)
+    case 'quic':
+      return framing(QUIC_PAYLOAD_BYTES, QUIC_DATAGRAM_BYTES + INNER_UDP_BYTES, outside)
+    case 'ping':
+      return framing(tunMtu - INNER_UDP_BYTES, tunMtu, outside)
+    default:
+      return framing(tunMtu - INNER_TCP_BYTES, tunMtu, outside)
+  }
 }
 
 /** The same for TCP straight over the links. */
 export function nativeFraming(linkMtu: number, mptcp: boolean): Framing {
-  return framing(linkMtu - INNER_TCP_BYTES - (mptcp ? MPTCP_BYTES : 0), linkMtu + ETHERNET_BYTES)
+  return framing(linkMtu - INNER_TCP_BYTES - (mptcp ? MPTCP_BYTES : 0), linkMtu, ETHERNET_BYTES)
 }
 
-function framing(payloadBytes: number, wireBytes: number): Framing {
-  return { payloadBytes, wireBytes, text: `${payloadBytes} of ${wireBytes} bytes` }
+function framing(payloadBytes: number, innerBytes: number, outsideBytes: number): Framing {
+  const wireBytes = innerBytes + outsideBytes
+  return { payloadBytes, innerBytes, wireBytes, text: `${payloadBytes} of ${wireBytes} bytes` }
 }
 
 /** The traces of a scenario's links, as a run with this seed plays them. */
@@ -112,23 +125,26 @@ export interface Achievable {
   readonly how: string
 }
 
-/** Sum of the links' rates less their losses, times the share of payload in what they carry. */
+/**
+ * Sum of the rates of `links` (their places in the scenario) less their losses, times the share of payload in what they
+ * carry.
+ */
 export function achievable(
   scenario: Scenario,
   seed: number,
   way: Way,
-  site: 'a' | 'c',
+  links: readonly number[],
   window: Window,
   frame: Framing,
 ): Achievable {
   const parts: string[] = []
   let sum = 0
-  for (const [index, timeline] of timelines(scenario, seed).entries()) {
+  const lines = timelines(scenario, seed)
+  for (const index of links) {
     const link = scenario.links[index]!
-    if (link.site !== site) continue
     const overhead = link[way].overheadBytes
     const share = frame.payloadBytes / (frame.wireBytes + overhead)
-    const mean = timeline.meanBitsPerSec(way, window)
+    const mean = lines[index]!.meanBitsPerSec(way, window)
     sum += mean * share
     parts.push(`${link.name} ${formatRate(mean)}${overhead > 0 ? ` (+${overhead} B a frame)` : ''}`)
   }

@@ -5,7 +5,7 @@ import type { Snapshot } from '../core/snapshot.js'
 import { LabError } from './lab-error.js'
 import { type Task, taskIn, trySync, waitUntil } from './processes.js'
 import { mainProgram } from './programs.js'
-import type { Scenario } from './scenario.js'
+import type { Scenario, ScenarioLink } from './scenario.js'
 import { type EndName, lanNetwork, SERVER_ADDRESS, SERVER_ADDRESS_V6, type Topology } from './topology.js'
 
 export const TUN_NAME = 'plait0'
@@ -39,6 +39,8 @@ export class Daemons {
   constructor(
     private readonly topology: Topology,
     private readonly scenario: Scenario,
+    /** The only link that is used; undefined: all of them. */
+    private readonly link?: string,
   ) {
     this.ends = scenario.links.some((link) => link.site === 'c') ? ['a', 'b', 'c'] : ['a', 'b']
     const keys = new Map(this.ends.map((end) => [end, newKeys()]))
@@ -61,6 +63,11 @@ export class Daemons {
     return `${this.folder(end)}/control.sock`
   }
 
+  /** The links that the daemons are told of. */
+  private get links(): readonly ScenarioLink[] {
+    return this.scenario.links.filter(({ name }) => this.link === undefined || name === this.link)
+  }
+
   private configText(end: EndName, keys: ReadonlyMap<EndName, KeyPair>): string {
     const { scenario } = this
     const any = scenario.outer === 6 ? '"[::]' : '"0.0.0.0'
@@ -74,6 +81,7 @@ export class Daemons {
       `  private-key-file: ${this.folder(end)}/key`,
       ...(end === 'b' ? [`  listen: ${any}:${PORT}"`] : []),
       ...(scenario.scheduler === undefined ? [] : [`scheduler: ${scenario.scheduler}`]),
+      ...(scenario.policy === undefined ? [] : [`policy: ${scenario.policy}`]),
       `control: ${this.socket(end)}`,
       'peers:',
     ]
@@ -85,8 +93,8 @@ export class Daemons {
       lines.push(`    allowed-ips: [${behind.map(networks).join(', ')}]`)
     }
     // Weights are each end's own. A server knows its links only where it is told of them.
-    const weighted = scenario.links.some((link) => link.weight !== undefined)
-    const links = scenario.links.filter((link) => (end === 'b' ? weighted : link.site === end))
+    const weighted = this.links.some((link) => link.weight !== undefined)
+    const links = this.links.filter((link) => (end === 'b' ? weighted : link.site === end))
     if (links.length > 0) lines.push('links:')
     for (const link of links) {
       const weight = link.weight === undefined ? '' : `, weight: ${link.weight}`
@@ -140,7 +148,7 @@ export class Daemons {
       const paths = site === 'b' ? [] : ((await this.status(site))?.peers.flatMap((peer) => peer.paths) ?? [])
       for (const path of paths) if (path.state !== 'probing' && path.state !== 'down') up.add(path.link)
     }
-    return this.scenario.links.map((link) => link.name).filter((name) => !up.has(name))
+    return this.links.map((link) => link.name).filter((name) => !up.has(name))
   }
 
   /** Throws when a daemon has ended by itself. */

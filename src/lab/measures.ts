@@ -1,6 +1,6 @@
 import { type CounterRecords, GAP_BIN_MS, longestEmptyMs, quantile, summarisePackets } from './records.js'
 import type { Measure } from './scenario.js'
-import type { PingRecord, TcpRecord, TrafficRecord } from './traffic.js'
+import type { PingRecord, QuicRecord, RequestRecord, TcpRecord, TrafficRecord } from './traffic.js'
 
 /** A span of the lab's clock. */
 export interface SpanNs {
@@ -8,14 +8,69 @@ export interface SpanNs {
   readonly toNs: number
 }
 
-/** Bits of payload a second within a span, from iperf3's tenths of a second; those cut by an end count in part. */
-export function tcpGoodput(record: TcpRecord, span: SpanNs): number {
+/** Bits of payload a second within a span, from the record's intervals; those cut by an end count in part. */
+export function bulkGoodput(record: TcpRecord | QuicRecord, span: SpanNs): number {
   let bytes = 0
-  for (const interval of record.intervals) {
-    const overlap = Math.min(interval.toNs, span.toNs) - Math.max(interval.fromNs, span.fromNs)
-    if (overlap > 0) bytes += (interval.bytes * overlap) / (interval.toNs - interval.fromNs)
-  }
+  for (const interval of record.intervals) bytes += interval.bytes * partWithin(interval, span)
   return (bytes * 8e9) / (span.toNs - span.fromNs)
+}
+
+/** Share of an interval that lies within a span. */
+function partWithin(interval: SpanNs, span: SpanNs): number {
+  const overlap = Math.min(interval.toNs, span.toNs) - Math.max(interval.fromNs, span.fromNs)
+  return Math.max(0, overlap) / (interval.toNs - interval.fromNs)
+}
+
+/** Jain's index of all streams' bytes within a span (Jain, Chiu and Hawe, 1984): (sum x)² / (n sum x²). */
+export function jainIndex(records: readonly TrafficRecord[], span: SpanNs): number {
+  const shares = records.flatMap((record) => (record.kind === 'tcp' ? streamBytes(record, span) : []))
+  const sum = shares.reduce((total, x) => total + x, 0)
+  const squares = shares.reduce((total, x) => total + x * x, 0)
+  return squares === 0 ? Number.NaN : sum ** 2 / (shares.length * squares)
+}
+
+function streamBytes(record: TcpRecord, span: SpanNs): number[] {
+  const bytes: number[] = []
+  for (const interval of record.intervals) {
+    const part = partWithin(interval, span)
+    for (const [stream, of] of (interval.streams ?? [interval.bytes]).entries()) {
+      bytes[stream] = (bytes[stream] ?? 0) + of * part
+    }
+  }
+  return bytes
+}
+
+/** Segments that the sender sent again in the intervals whose middle lies within a span; NaN: not recorded. */
+export function resentWithin(record: TcpRecord, span: SpanNs): number {
+  if (!record.resent) return Number.NaN
+  let count = 0
+  for (const interval of record.resent) {
+    const middle = (interval.fromNs + interval.toNs) / 2
+    if (middle >= span.fromNs && middle < span.toNs) count += interval.count
+  }
+  return count
+}
+
+const USED_SPAN_US = 200_000
+
+/**
+ * Time from `fromUs` until a link carries, over a fifth of a second, what `bitsPerSecAt` asks for; NaN: never. The end of
+ * that fifth counts. `looks` are its bytes so far, in rising time.
+ */
+export function timeToUseMs(
+  looks: readonly { readonly timeUs: number; readonly bytes: number }[],
+  fromUs: number,
+  bitsPerSecAt: (timeUs: number) => number,
+): number {
+  let tail = 0
+  for (const [head, { timeUs, bytes }] of looks.entries()) {
+    while (tail < head && timeUs - looks[tail + 1]!.timeUs >= USED_SPAN_US) tail++
+    const { timeUs: sinceUs, bytes: before } = looks[tail]!
+    if (timeUs - sinceUs < USED_SPAN_US) continue
+    const needed = bitsPerSecAt(timeUs)
+    if (needed > 0 && ((bytes - before) * 8e6) / (timeUs - sinceUs) >= needed) return (timeUs - fromUs) / 1e3
+  }
+  return Number.NaN
 }
 
 /**
@@ -67,9 +122,9 @@ export function counterTimeToFullMs(
   return Number.NaN
 }
 
-/** The same from iperf3's intervals, where there is no device to look at. */
-export function tcpTimeToFullMs(
-  record: TcpRecord,
+/** The same from the record's intervals, where there is no device to look at. */
+export function bulkTimeToFullMs(
+  record: TcpRecord | QuicRecord,
   span: SpanNs,
   bitsPerSecAt: (halfSecond: SpanNs) => number,
 ): number {
@@ -77,14 +132,15 @@ export function tcpTimeToFullMs(
     const from = interval.fromNs
     const half = { fromNs: from, toNs: from + FULL_SPAN_NS }
     if (from < span.fromNs || half.toNs > span.toNs) continue
-    if (tcpGoodput(record, half) >= bitsPerSecAt(half)) return (from - span.fromNs) / 1e6
+    if (bulkGoodput(record, half) >= bitsPerSecAt(half)) return (from - span.fromNs) / 1e6
   }
   return Number.NaN
 }
 
-/** A measure of packets or pings within a span. */
+/** A measure of packets, pings or requests within a span. */
 export function packetMeasure(record: TrafficRecord, what: Measure, span: SpanNs): number {
   if (record.kind === 'ping') return pingMeasure(record, what, span)
+  if (record.kind === 'request') return requestMeasure(record, what, span)
   if (record.kind !== 'udp') return Number.NaN
   const summary = summarisePackets(
     record.packets,
@@ -130,4 +186,13 @@ function pingMeasure(record: PingRecord, what: Measure, span: SpanNs): number {
     default:
       return Number.NaN
   }
+}
+
+function requestMeasure(record: RequestRecord, what: Measure, span: SpanNs): number {
+  const within = record.answered.filter(({ atNs }) => atNs >= span.fromNs && atNs < span.toNs)
+  const p99 = what === 'rtt-p99' || what === 'fetch-p99'
+  return quantile(
+    within.map(({ ms }) => ms),
+    p99 ? 0.99 : 0.5,
+  )
 }

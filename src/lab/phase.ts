@@ -11,8 +11,14 @@ import { type EndName, lanHost, SERVER_ADDRESS, Topology } from './topology.js'
 import { type Driver, driverFor, type Route, type TrafficRecord } from './traffic.js'
 import type { WanStats } from './wan-link.js'
 
-/** Over what the traffic goes: plait, the kernel's MPTCP, or one link alone without a tunnel. */
-export type PhaseMode = { kind: 'tunnel' } | { kind: 'mptcp' } | { kind: 'single'; link: string }
+/**
+ * Over what the traffic goes: plait over all links or over one of them alone, the kernel's MPTCP, or one link alone
+ * without a tunnel.
+ */
+export type PhaseMode =
+  | { readonly kind: 'tunnel'; readonly link?: string | undefined }
+  | { readonly kind: 'mptcp' }
+  | { readonly kind: 'single'; readonly link: string }
 
 /** One look at everything that moves, every tenth of a second. */
 export interface Sample {
@@ -94,7 +100,7 @@ class Play {
     private readonly hooks: PhaseHooks,
     private readonly topology: Topology,
   ) {
-    if (mode.kind === 'tunnel') this.daemons = new Daemons(topology, scenario)
+    if (mode.kind === 'tunnel') this.daemons = new Daemons(topology, scenario, mode.link)
     if (mode.kind === 'mptcp') this.allowMptcp()
   }
 

@@ -22,7 +22,7 @@ test('the table has a row per expectation, the comparison, and how achievable wa
     /ok +goodput of bulk, 6\.\.10 s +62\.00 Mbit\/s \(96\.6 %\) +expected at least 90 % of achievable/,
   )
   expect(text).toMatch(/FAIL +packets lost of call, 0\.\.10 s +1 +expected at most 0/)
-  expect(text).toContain('kernel MPTCP, 6..10 s  60.00 Mbit/s (92.0 % of its achievable)')
+  expect(text).toContain('kernel MPTCP, bulk, 6..10 s  60.00 Mbit/s (92.0 % of its achievable)')
   expect(text).toContain('achievable: (one 50 Mbit/s + two 20 Mbit/s: rate less loss')
   expect(text).toContain('known to fail: no repair yet')
 })

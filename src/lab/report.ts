@@ -1,7 +1,7 @@
 import { escapeHtml, type Mark, plotSvg } from './plot.js'
 import { describeMeasure, formatValue } from './result-text.js'
 import type { ScenarioResult, ScenarioRun } from './runner.js'
-import { scenarioEndUs } from './scenario.js'
+import { isBulk, scenarioEndUs } from './scenario.js'
 import {
   delaySeries,
   goodputSeries,
@@ -49,7 +49,8 @@ export function reportHtml(result: ScenarioResult, knownFailing: string | undefi
 <span class="soft">seeds ${result.runs.map((run) => run.seed).join(', ')}${result.quick ? ', quick: all times shortened' : ''}</span></p>
 <h2>Expectations</h2>
 ${verdictTable(result)}
-${result.comparisons.length > 0 ? `<h2>Without plait, on the same links</h2>${comparisonTable(result)}` : ''}
+${comparisonTable(result, 'plain', 'Without plait, on the same links')}
+${comparisonTable(result, 'plait', 'Plait over one link alone')}
 ${hows.map((how) => `<p class="soft how">Achievable: ${escapeHtml(how)}</p>`).join('\n')}
 ${notes.map((note) => `<p class="soft how">Note: ${escapeHtml(note)}</p>`).join('\n')}
 ${result.runs.map((run) => runSection(result, run)).join('\n')}
@@ -66,16 +67,19 @@ function verdictTable(result: ScenarioResult): string {
   return `<div class="wide"><table><thead><tr><th></th><th>measure</th><th>result</th><th>expected</th></tr></thead><tbody>${rows.join('')}</tbody></table></div>`
 }
 
-function comparisonTable(result: ScenarioResult): string {
-  const rows = result.comparisons.map(
-    (c) =>
-      `<tr><td>${escapeHtml(c.title)}</td><td>${c.window[0]}..${c.window[1]} s</td><td>${
-        c.bitsPerSec === null
-          ? escapeHtml(c.reason ?? 'none')
-          : `${(c.bitsPerSec / 1e6).toFixed(2)} Mbit/s (${(c.share! * 100).toFixed(1)} % of its achievable)`
-      }</td></tr>`,
-  )
-  return `<div class="wide"><table><tbody>${rows.join('')}</tbody></table></div>`
+function comparisonTable(result: ScenarioResult, through: 'plain' | 'plait', title: string): string {
+  const rows = result.comparisons
+    .filter((comparison) => comparison.through === through)
+    .map(
+      (c) =>
+        `<tr><td>${escapeHtml(c.title)}</td><td>${c.window[0]}..${c.window[1]} s</td><td>${
+          c.bitsPerSec === null
+            ? escapeHtml(c.reason ?? 'none')
+            : `${(c.bitsPerSec / 1e6).toFixed(2)} Mbit/s (${(c.share! * 100).toFixed(1)} % of its achievable)`
+        }</td></tr>`,
+    )
+  if (rows.length === 0) return ''
+  return `<h2>${title}</h2><div class="wide"><table><tbody>${rows.join('')}</tbody></table></div>`
 }
 
 function runSection(result: ScenarioResult, run: ScenarioRun): string {
@@ -98,7 +102,7 @@ function runSection(result: ScenarioResult, run: ScenarioRun): string {
     const traffic = scenario.traffic.filter((t) => t.way === way && t.kind !== 'ping')
     if (traffic.length === 0) continue
     const goodput = traffic
-      .filter((t) => t.kind === 'tcp')
+      .filter(isBulk)
       .map((t) => ({ ...goodputSeries(phase, t.name), name: `${t.name}, payload received` }))
     plot(
       `Throughput ${way}`,
@@ -113,7 +117,7 @@ function runSection(result: ScenarioResult, run: ScenarioRun): string {
   plot('Round trip of each path', 'ms, as plait at end a measures it', pathRtts(scenario, phase.samples, 'a'))
   const delays = scenario.traffic.flatMap((t) => delaySeries(phase, t.name) ?? [])
   if (delays.length > 0) {
-    const title = 'Delay of packets and round trip of pings'
+    const title = 'Delay of packets, round trip of pings, time of requests'
     const unit = 'ms, 99th percentile of each tenth of a second'
     plots.push(
       plotSvg({

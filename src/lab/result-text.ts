@@ -1,26 +1,44 @@
 import type { ScenarioResult } from './runner.js'
+import type { PingRecord, RequestRecord, UdpRecord } from './traffic.js'
 import type { Verdict } from './verdict.js'
 
 const MEASURE_NAMES: Record<Verdict['what'], string> = {
   goodput: 'goodput',
+  jain: "Jain's index",
   gap: 'longest gap',
   lost: 'packets lost',
+  retransmits: 'segments sent again',
   'delay-p50': 'one-way delay p50',
   'delay-p99': 'one-way delay p99',
   'rtt-p50': 'round trip p50',
   'rtt-p99': 'round trip p99',
+  'fetch-p50': 'time to fetch p50',
+  'fetch-p99': 'time to fetch p99',
   'time-to-full': 'time to full rate',
+  'time-to-use': 'time until used',
 }
 
 /** A measured value in its unit. */
 export function formatValue(verdict: Verdict): string {
   if (verdict.value === null) return verdict.reason ?? 'none'
-  if (verdict.what === 'goodput') {
-    const share = verdict.share === undefined ? '' : ` (${(verdict.share * 100).toFixed(1)} %)`
-    return `${(verdict.value / 1e6).toFixed(2)} Mbit/s${share}`
+  const value = formatFigure(verdict.what, verdict.value)
+  const share = verdict.share === undefined ? '' : ` (${(verdict.share * 100).toFixed(1)} %)`
+  if (verdict.reference === undefined) return `${value}${share}`
+  return `${value}${share}, the other ${formatFigure(verdict.what, verdict.reference)}`
+}
+
+function formatFigure(what: Verdict['what'], value: number): string {
+  switch (what) {
+    case 'goodput':
+      return `${(value / 1e6).toFixed(2)} Mbit/s`
+    case 'jain':
+      return value.toFixed(3)
+    case 'lost':
+    case 'retransmits':
+      return String(value)
+    default:
+      return `${value.toFixed(value < 100 ? 1 : 0)} ms`
   }
-  if (verdict.what === 'lost') return String(verdict.value)
-  return `${verdict.value.toFixed(verdict.value < 100 ? 1 : 0)} ms`
 }
 
 export function describeMeasure(verdict: Verdict): string {
@@ -53,22 +71,27 @@ export function formatResult(result: ScenarioResult, knownFailing: string | unde
     `expected ${verdict.limit}`,
   ])
   const lines = [`${scenario.name}: ${scenario.about}`, '', columns(rows)]
-  if (result.comparisons.length > 0) {
-    const table = result.comparisons.map((c) => [
-      '      ',
-      `${c.title}, ${c.window[0]}..${c.window[1]} s`,
-      c.bitsPerSec === null
-        ? (c.reason ?? 'none')
-        : `${(c.bitsPerSec / 1e6).toFixed(2)} Mbit/s (${(c.share! * 100).toFixed(1)} % of its achievable)`,
-    ])
-    lines.push('', 'Without plait, on the same links:', columns(table))
+  for (const [through, title] of [
+    ['plain', 'Without plait, on the same links:'],
+    ['plait', 'Plait over one link alone:'],
+  ] as const) {
+    const table = result.comparisons
+      .filter((comparison) => comparison.through === through)
+      .map((c) => [
+        '      ',
+        `${c.title}, ${c.traffic}, ${c.window[0]}..${c.window[1]} s`,
+        c.bitsPerSec === null
+          ? (c.reason ?? 'none')
+          : `${(c.bitsPerSec / 1e6).toFixed(2)} Mbit/s (${(c.share! * 100).toFixed(1)} % of its achievable)`,
+      ])
+    if (table.length > 0) lines.push('', title, columns(table))
   }
   const hows = new Set(result.verdicts.flatMap((v) => (v.achievable ? [v.achievable.how] : [])))
   if (hows.size > 0) lines.push('', ...[...hows].map((how) => `achievable: ${how}`))
   const notes = new Set(runs.flatMap((run) => run.phase.notes))
   lines.push(...[...notes].map((note) => `note: ${note}`))
   if (runs.length > 1) {
-    lines.push(`${runs.length} runs: the median; of gaps and losses the worst`)
+    lines.push(`${runs.length} runs: the median; of gaps, losses and segments sent again the worst`)
   }
   if (result.quick)
     lines.push('quick: all times are shortened, the figures are not those of the full scenario')
@@ -116,13 +139,23 @@ function plainVerdict(verdict: Verdict): object {
 
 function trafficJson(records: ScenarioResult['runs'][number]['phase']['records']): object[] {
   return [...records].map(([name, record]) => {
-    if (record.kind === 'tcp') {
+    if (record.kind === 'tcp' || record.kind === 'quic') {
       const bytes = record.intervals.reduce((sum, interval) => sum + interval.bytes, 0)
       return { name, kind: record.kind, bytes, retransmits: record.retransmits }
     }
-    const received = record.kind === 'udp' ? record.packets.count : record.rttMs.size
-    return { name, kind: record.kind, sent: record.sent, received }
+    return { name, kind: record.kind, sent: record.sent, received: receivedOf(record) }
   })
+}
+
+function receivedOf(record: UdpRecord | PingRecord | RequestRecord): number {
+  switch (record.kind) {
+    case 'udp':
+      return record.packets.count
+    case 'ping':
+      return record.rttMs.size
+    case 'request':
+      return record.answered.length
+  }
 }
 
 function linksJson(result: ScenarioResult, phase: ScenarioResult['runs'][number]['phase']): object[] {

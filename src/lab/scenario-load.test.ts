@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { OperatorErrors } from '../base/errors.js'
-import { quickened } from './scenario.js'
+import { isExpected, quickened } from './scenario.js'
 import { loadScenario, parseScenario } from './scenario-load.js'
 import { findScenario, knownFailing, shippedNames } from './shipped.js'
 
@@ -127,6 +127,68 @@ test.each([
   '\0',
   '&a [*a]',
 ])('%j gives faults, never anything else', (text) => expect(faultsOf(text).length).toBeGreaterThan(0))
+
+const relative = `name: case
+about: A case.
+policy: bond
+links:
+  - { name: fast, rate: 80Mbit/s }
+  - { name: slow, rate: 20Mbit/s }
+traffic:
+  - { name: bulk, kind: tcp, for: 20s }
+  - { name: quic, kind: quic, from: 20s, for: 20s }
+  - { name: keys, kind: echo, for: 20s }
+  - { name: page, kind: fetch, bytes: 5000, interval: 2s, for: 20s }
+expect:
+  - { what: goodput, of: bulk, window: 5s..20s, min: 98%, congestion: [cubic, reno] }
+  - { what: goodput, of: bulk, window: 5s..20s, min: 90%, congestion: bbr, policy: bond }
+  - { what: goodput, of: quic, window: 25s..40s, min: 95%, versus: { of: bulk, window: 5s..20s } }
+  - { what: fetch-p50, of: page, window: 5s..20s, max: 1ms, versus: { link: fast } }
+  - { what: time-to-use, of: slow, window: 0s..20s, max: 2s }
+  - { what: jain, of: bulk, window: 5s..20s, min: 0.9 }
+`
+
+test('transfers over UDP, small requests, and expectations that depend on others', () => {
+  const scenario = parse(relative)
+  expect(scenario.policy).toBe('bond')
+  expect(scenario.traffic.slice(2)).toMatchObject([
+    { kind: 'echo', bytes: 64, intervalUs: 200_000 },
+    { kind: 'fetch', bytes: 5000, intervalUs: 2e6 },
+  ])
+  expect(scenario.expect[2]?.versus).toEqual({ of: ['bulk'], window: { fromUs: 5e6, toUs: 20e6 } })
+  expect(scenario.expect[3]).toMatchObject({ limit: { kind: 'time', maxMs: 1 }, versus: { link: 'fast' } })
+  expect(scenario.expect[4]).toMatchObject({ of: ['slow'], share: 0.2 })
+  const quick = quickened(scenario)
+  expect(quick.expect[2]?.versus).toEqual({ of: ['bulk'], window: { fromUs: 2e6, toUs: 8e6 } })
+})
+
+test('what is expected depends on congestion control and policy', () => {
+  const scenario = parse(relative)
+  const expected = (congestion: 'cubic' | 'bbr', policy: 'auto' | 'bond' | undefined) => {
+    const traffic = scenario.traffic.map((t) => (t.kind === 'tcp' ? { ...t, congestion } : t))
+    return scenario.expect.map((e) => isExpected(e, { ...scenario, traffic, policy }))
+  }
+  expect(expected('cubic', 'bond').slice(0, 3)).toEqual([true, false, true])
+  expect(expected('bbr', 'bond').slice(0, 3)).toEqual([false, true, true])
+  expect(expected('bbr', undefined).slice(0, 3)).toEqual([false, false, true])
+})
+
+test.each([
+  ['congestion: bbr', 'congestion: [bbr, vegas]', '14:71 expect[2].congestion is'],
+  ['link: fast', 'link: none', '16:77 expect[4].versus.link is "none", expected the name of a link, or best'],
+  ['link: fast', 'link: fast, of: page', '16:83 expect[4].versus.of is given beside link'],
+  ['of: slow', 'of: bulk', '17:30 expect[5].of is "bulk", expected the name of a link: fast, slow'],
+  ['of: bulk, window: 5s..20s } }', 'of: bulk, window: 5s..21s } }', '15:88 expect[3].versus.window reaches'],
+  ['min: 95%', 'min: 50Mbit/s', '15:55 expect[3].min is "50Mbit/s", expected a share of the other figure'],
+  ['min: 0.9', 'min: 90%', '18:51 expect[6].min is "90%", expected a number from 0 to 1'],
+])('%j written as %j is a fault, too', (from, to, fault) => {
+  expect(relative).toContain(from)
+  const faults = faultsOf(relative.replace(from, to))
+  expect(
+    faults.some((f) => f.startsWith(fault)),
+    faults.join('\n'),
+  ).toBe(true)
+})
 
 test('a missing file is one sentence', () => {
   expect(() => loadScenario('/nowhere/case.yaml')).toThrow(

@@ -80,10 +80,10 @@ export function pathRtts(scenario: Scenario, samples: readonly Sample[], end: En
   })
 }
 
-/** Payload of a TCP test, Mbit/s. */
+/** Payload of a bulk transfer, Mbit/s. */
 export function goodputSeries(phase: Phase, name: string): Series {
   const record = phase.records.get(name)
-  const intervals = record?.kind === 'tcp' ? record.intervals : []
+  const intervals = record?.kind === 'tcp' || record?.kind === 'quic' ? record.intervals : []
   return {
     name,
     timesS: intervals.map((i) => (i.toNs - phase.zeroNs) / 1e9),
@@ -94,7 +94,7 @@ export function goodputSeries(phase: Phase, name: string): Series {
 const DELAY_STEP_S = 0.1
 const SILENCE_S = 0.5
 
-/** Delay of packets (one way) or pings (there and back), ms: the 99th percentile of each tenth of a second. */
+/** Delay of packets (one way), pings or requests (there and back), ms: the 99th percentile of each tenth of a second. */
 export function delaySeries(phase: Phase, name: string): Series | undefined {
   const record = phase.records.get(name)
   const bins = new Map<number, number[]>()
@@ -109,6 +109,8 @@ export function delaySeries(phase: Phase, name: string): Series | undefined {
     for (let i = 0; i < arrivedNs.length; i++) put(sentNs[i]!, (arrivedNs[i]! - sentNs[i]!) / 1e6)
   } else if (record?.kind === 'ping') {
     for (const [sequence, rtt] of record.rttMs) put(record.startNs + (sequence - 1) * record.intervalNs, rtt)
+  } else if (record?.kind === 'request') {
+    for (const { atNs, ms } of record.answered) put(atNs, ms)
   } else return undefined
   const timesS: number[] = []
   const values: number[] = []

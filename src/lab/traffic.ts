@@ -1,7 +1,9 @@
 import { LabError } from './lab-error.js'
 import { delay, monotonicNs, type Task, taskIn } from './processes.js'
 import { probeProgram } from './programs.js'
+import { QuicDriver } from './quic-driver.js'
 import { type PacketRecords, readPacketRecords } from './records.js'
+import { RequestDriver } from './request-driver.js'
 import type { PingTraffic, TcpTraffic, Traffic, UdpTraffic } from './scenario.js'
 
 /** Where traffic runs: namespaces of its client's and its server's end, and the server's address. */
@@ -16,12 +18,29 @@ export interface Route {
   readonly wrapper: readonly string[]
 }
 
-/** Bytes of payload that a TCP test received, by tenths of a second, in the lab's time. */
-export interface TcpRecord {
-  readonly kind: 'tcp'
+/** Bytes of payload that arrived in a span of the lab's time. */
+export interface Interval {
+  readonly fromNs: number
+  readonly toNs: number
+  readonly bytes: number
+  /** Of each stream, where there are several. */
+  readonly streams?: readonly number[]
+}
+
+/** What a bulk transfer's receiver got, by tenths of a second (half seconds for many streams). */
+interface BulkRecord {
   readonly startNs: number
-  readonly intervals: readonly { readonly fromNs: number; readonly toNs: number; readonly bytes: number }[]
+  readonly intervals: readonly Interval[]
+  /** Segments or packets that the sender held to be lost, in all. */
   readonly retransmits: number
+}
+export interface TcpRecord extends BulkRecord {
+  readonly kind: 'tcp'
+  /** Segments sent again, by the sender's intervals; undefined: not recorded. */
+  readonly resent?: readonly { readonly fromNs: number; readonly toNs: number; readonly count: number }[]
+}
+export interface QuicRecord extends BulkRecord {
+  readonly kind: 'quic'
 }
 export interface UdpRecord {
   readonly kind: 'udp'
@@ -38,7 +57,15 @@ export interface PingRecord {
   /** Round trip in ms by sequence number, from 1. */
   readonly rttMs: ReadonlyMap<number, number>
 }
-export type TrafficRecord = TcpRecord | UdpRecord | PingRecord
+/** Small requests, in the order in which they were made. */
+export interface RequestRecord {
+  readonly kind: 'request'
+  readonly startNs: number
+  readonly sent: number
+  /** Those that were answered: when they began, and how long until the last byte of the answer. */
+  readonly answered: readonly { readonly atNs: number; readonly ms: number }[]
+}
+export type TrafficRecord = TcpRecord | QuicRecord | UdpRecord | PingRecord | RequestRecord
 
 /** A running piece of traffic: made before the clock starts, started in time. */
 export interface Driver {
@@ -58,10 +85,18 @@ export function driverFor(traffic: Traffic, route: Route, port: number, file: st
       return new UdpDriver(traffic, route, port, file)
     case 'ping':
       return new PingDriver(traffic, route)
+    case 'quic':
+      return new QuicDriver(traffic, route, port)
+    case 'echo':
+    case 'fetch':
+      return new RequestDriver(traffic, route, port)
   }
 }
 
 const INTERVAL_S = 0.1
+/** Of many streams: what iperf3 writes about each interval and stream would cost more than the traffic. */
+const INTERVAL_MANY_S = 0.5
+const MANY_STREAMS = 16
 /** How long iperf3 may take beyond its time to exchange the results. */
 const GRACE_S = 15
 
@@ -78,9 +113,13 @@ class TcpDriver implements Driver {
     private readonly port: number,
   ) {}
 
+  private get intervalS(): number {
+    return this.traffic.streams > MANY_STREAMS ? INTERVAL_MANY_S : INTERVAL_S
+  }
+
   private words(role: 'client' | 'server'): string[] {
     const receiving = (role === 'client') === (this.traffic.way === 'down')
-    return ['-p', String(this.port), '-i', String(INTERVAL_S), ...(receiving ? ['-J'] : ['--forceflush'])]
+    return ['-p', String(this.port), '-i', String(this.intervalS), ...(receiving ? ['-J'] : ['--forceflush'])]
   }
 
   async prepare(): Promise<void> {
@@ -114,7 +153,7 @@ class TcpDriver implements Driver {
     let startNs: number | undefined
     sender.onLine((line) => {
       if (startNs === undefined && /^\[\s*\d+\]\s+0\.00-/.test(line))
-        startNs = monotonicNs() - INTERVAL_S * 1e9
+        startNs = monotonicNs() - this.intervalS * 1e9
     })
     const patience = setTimeout(() => client.kill('SIGINT'), (seconds + GRACE_S) * 1000)
     await client.ended
@@ -125,7 +164,10 @@ class TcpDriver implements Driver {
   }
 
   private parse(sender: Task, receiver: Task, startNs: number | undefined): Omit<TcpRecord, 'kind'> {
-    let json: { error?: string; intervals?: { sum: { start: number; end: number; bytes: number } }[] }
+    let json: {
+      error?: string
+      intervals?: { sum: { start: number; end: number; bytes: number }; streams: { bytes: number }[] }[]
+    }
     try {
       json = JSON.parse(receiver.stdout)
     } catch {
@@ -143,13 +185,30 @@ class TcpDriver implements Driver {
     return {
       startNs,
       retransmits: Number(total?.[2] ?? Number.NaN),
-      intervals: json.intervals.map(({ sum }) => ({
+      resent: resentBy(sender.stdout, startNs, this.traffic.streams > 1),
+      intervals: json.intervals.map(({ sum, streams }) => ({
         fromNs: startNs + sum.start * 1e9,
         toNs: startNs + sum.end * 1e9,
         bytes: sum.bytes,
+        ...(this.traffic.streams > 1 ? { streams: streams.map((stream) => stream.bytes) } : {}),
       })),
     }
   }
+}
+
+/** The column Retr of what the sending iperf3 writes as it goes: the kernel's own count for the connection. */
+export function resentBy(lines: string, startNs: number, several: boolean): NonNullable<TcpRecord['resent']> {
+  const stream = several ? 'SUM' : '\\s*\\d+'
+  // The last line, of the whole time, ends with the word "sender".
+  const line = new RegExp(
+    `^\\[${stream}\\]\\s+([\\d.]+)-([\\d.]+)\\s+sec .*bits/sec +(\\d+)\\b(?! +sender)`,
+    'gm',
+  )
+  return [...lines.matchAll(line)].map(([, from, to, count]) => ({
+    fromNs: startNs + Number(from) * 1e9,
+    toNs: startNs + Number(to) * 1e9,
+    count: Number(count),
+  }))
 }
 
 /** How long packets may still be on their way after the last was sent. */

@@ -87,8 +87,16 @@ expect:
     runs: [{ seed: 1, phase, verdicts }],
     verdicts: combine([verdicts], scenario.expect),
     comparisons: [
-      { title: 'kernel MPTCP', traffic: 'bulk', window: [6, 10], bitsPerSec: 60e6, share: 0.92 },
       {
+        through: 'plain',
+        title: 'kernel MPTCP',
+        traffic: 'bulk',
+        window: [6, 10],
+        bitsPerSec: 60e6,
+        share: 0.92,
+      },
+      {
+        through: 'plain',
         title: 'two alone',
         traffic: 'bulk',
         window: [6, 10],
