@@ -430,6 +430,7 @@ export class Device {
         if (session.expired(now)) this.endSession(session, 'its key is too old', now)
         else if (!session.confirmed && now - session.createdAt > PENDING_SESSION_US)
           this.endSession(session, 'unconfirmed', now)
+        else for (const channel of session.channels) channel?.sent.letGo(now - peer.repairAgeUs)
       }
       peer.handshake.consider(now)
       for (const path of peer.paths) {

@@ -207,6 +207,23 @@ test('a path that turns suspect gives what is under way to the other, in its ord
   expect(sender.slotsLost()).toBe(0)
 })
 
+test('a packet under way on two paths that both turn suspect waits once', () => {
+  const sender = new Sender()
+  const { device, peer, pool, channel } = sender
+  const [counter, other] = sender.send(2)
+  const twin = peer.paths[1]!
+  for (const each of [counter!, other!]) {
+    const slot = channel.sent.slotOf(each)
+    pool.hold(slot)
+    twin.channel!.take(200, slot, device.retention.ticketOf(slot), true, sender.now)
+  }
+  for (const path of [channel.path, twin]) moveTo(path, 'suspect', 'the test', sender.now)
+  expect(peer.egress.packets).toBe(2)
+  device.handleTimeout(sender.now)
+  expect(sender.waiting().flat()).toEqual([200, 201])
+  expect(sender.slotsLost()).toBe(0)
+})
+
 test('nothing of a stream is lost where packets are, each is sent again about once', () => {
   const bad = { loss: 0.05, delayUs: 8_000 }
   const world = new World({ seed: 5, primitives, scheduler: 'adaptive', links: [{ up: bad }, { up: bad }] })

@@ -118,7 +118,7 @@ function sendAgain(device: Device, path: Path, slot: number, now: Instant): void
 function requeue(device: Device, path: Path, slot: number, now: Instant): void {
   const { peer } = path
   const { egressSlots, retention, pool } = device
-  if (retention.noLongerWanted(slot, now, peer.repairAgeUs)) {
+  if (retention.noLongerWanted(slot, now, peer.repairAgeUs) || !retention.enterQueue(slot)) {
     pool.release(slot)
     return
   }

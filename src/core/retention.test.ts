@@ -21,3 +21,13 @@ test('the arrival of a packet says nothing of a later one in the same slot', () 
   retention.arrived(0, former)
   expect(retention.noLongerWanted(0, 20)).toBe(false)
 })
+
+test('a packet waits once at a time, and a later one in its slot anew', () => {
+  const retention = new Retention(new PacketPool(2 * SLOT_BYTES))
+  retention.firstSent(0, 0)
+  expect([retention.enterQueue(0), retention.enterQueue(0)]).toEqual([true, false])
+  retention.leaveQueue(0)
+  expect(retention.enterQueue(0)).toBe(true)
+  retention.firstSent(0, 10)
+  expect(retention.enterQueue(0)).toBe(true)
+})

@@ -12,12 +12,15 @@ export class Retention {
   private readonly firstSentAt: Float64Array
   private readonly tickets: Float64Array
   private readonly wanted: Uint8Array
+  /** It waits in the egress queue to be sent again. */
+  private readonly waiting: Uint8Array
   private nextTicket = 1
 
   constructor(pool: PacketPool) {
     this.firstSentAt = new Float64Array(pool.slotCount)
     this.tickets = new Float64Array(pool.slotCount)
     this.wanted = new Uint8Array(pool.slotCount)
+    this.waiting = new Uint8Array(pool.slotCount)
   }
 
   /** The packet in `slot` goes out for the first time. */
@@ -25,6 +28,21 @@ export class Retention {
     this.firstSentAt[slot] = now
     this.tickets[slot] = this.nextTicket++
     this.wanted[slot] = 1
+    this.waiting[slot] = 0
+  }
+
+  /**
+   * The packet is to wait in the egress queue. False: it does already, as one of which copies were under way on two
+   * paths that both turned suspect; the queue is a list by slot, so none may be in it twice.
+   */
+  enterQueue(slot: number): boolean {
+    if (this.waiting[slot] === 1) return false
+    this.waiting[slot] = 1
+    return true
+  }
+
+  leaveQueue(slot: number): void {
+    this.waiting[slot] = 0
   }
 
   /** Tells the packet from a later one in the same slot. */

@@ -82,9 +82,12 @@ export function schedule(device: Device, peer: Peer, now: Instant): void {
     }
     const slot = egress.dequeue(now)
     if (slot < 0) break
-    if (egress.lastReinjected && device.retention.noLongerWanted(slot, now, peer.repairAgeUs)) {
-      device.pool.release(slot)
-      continue
+    if (egress.lastReinjected) {
+      device.retention.leaveQueue(slot)
+      if (device.retention.noLongerWanted(slot, now, peer.repairAgeUs)) {
+        device.pool.release(slot)
+        continue
+      }
     }
     transmit(device, peer, slot, egress.lastBucket, egress.lastReinjected, count, now)
   }

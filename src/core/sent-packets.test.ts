@@ -13,7 +13,18 @@ interface Known {
 }
 
 const operation = fc.record({
-  kind: fc.constantFrom('send', 'send', 'send', 'arrived', 'lost', 'settle', 'relieve', 'clear', 'jump'),
+  kind: fc.constantFrom(
+    'send',
+    'send',
+    'send',
+    'arrived',
+    'lost',
+    'settle',
+    'relieve',
+    'let go',
+    'clear',
+    'jump',
+  ),
   place: fc.nat(1000),
   bytes: fc.integer({ min: 60, max: 1500 }),
   kept: fc.boolean(),
@@ -55,6 +66,12 @@ test('agrees with a list of all packets ever sent, and conserves slots', () => {
         if (kind === 'settle') {
           sent.settle()
           expect(sent.settled).toBe(outstanding()[0] ?? all.length)
+        }
+        if (kind === 'let go') {
+          // Times are the numbers of the operations: about half of them ago.
+          const before = (now * (place % 100)) / 100
+          sent.letGo(before)
+          for (const each of all) if (each.fate === Fate.Outstanding && each.at < before) each.slot = -1
         }
         if (kind === 'relieve') {
           const before = held().length

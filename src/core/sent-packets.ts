@@ -31,6 +31,8 @@ export class SentPackets {
   bytesTotal = 0
   /** Bytes whose fate is not known. */
   bytesOutstanding = 0
+  /** Before this counter {@link letGo} has been. */
+  private letGoUpTo = 0
 
   constructor(private readonly pool: PacketPool) {}
 
@@ -112,6 +114,21 @@ export class SentPackets {
       relieved++
     }
     return relieved
+  }
+
+  /**
+   * Lets go of the slots of what was sent before `instant` and will not be sent again, such as the last packets before
+   * a rekey, of which nothing may ever be reported. Their fate stays open.
+   */
+  letGo(instant: Instant): void {
+    let counter = Math.max(this.settled, this.letGoUpTo)
+    for (; counter < this.next && this.at[counter & MASK]! < instant; counter++) {
+      const at = counter & MASK
+      if (this.fates[at] !== Fate.Outstanding || this.slots[at] === NONE) continue
+      this.pool.release(this.slots[at]!)
+      this.slots[at] = NONE
+    }
+    this.letGoUpTo = counter
   }
 
   /** Gives back every slot: the session ends. */
