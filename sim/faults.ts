@@ -10,6 +10,12 @@ export function skewed(random: Prng, low: number, high: number): number {
   return low + (high - low) * random.next() ** 2
 }
 
+/** The default mostly, and the others often enough. */
+export function anyScheduler(random: Prng): 'adaptive' | 'weighted' | 'redundant' {
+  const draw = random.next()
+  return draw < 0.8 ? 'adaptive' : draw < 0.9 ? 'weighted' : 'redundant'
+}
+
 /** A bad line: every kind of fault, each present in about half of them. */
 export function badLine(random: Prng): Partial<LinkParameters> {
   const sometimes = (value: number): number => (random.next() < 0.5 ? value : 0)
@@ -84,9 +90,38 @@ export function scheduleRestart(world: World, at: Instant, random: Prng): void {
   world.clock.call(at + awayUs, () => end.restart())
 }
 
+/** What swizzling does to a line, until it is {@link healLine healed} and has its delay back. */
+const AFFLICTIONS: readonly ((line: LinkParameters, random: Prng) => void)[] = [
+  (line) => {
+    line.blackhole = true
+  },
+  (line, random) => {
+    line.loss = 0.05 + 0.6 * random.next()
+  },
+  (line, random) => {
+    line.burstBegin = 0.02
+    line.burstEnd = 0.02 + 0.1 * random.next()
+  },
+  (line, random) => {
+    line.delayUs += skewed(random, 20, 400) * MILLISECOND
+  },
+  (line, random) => {
+    line.jitterUs = skewed(random, 5, 60) * MILLISECOND
+    line.keepOrder = random.next() < 0.5
+  },
+  (line, random) => {
+    line.duplicate = random.next()
+    line.reorder = 0.5 * random.next()
+    line.reorderUs = skewed(random, 1, 100) * MILLISECOND
+  },
+  (line, random) => {
+    line.flip = 0.3 * random.next()
+  },
+]
+
 /**
- * Swizzle: the client's links are stopped one after the other over some seconds, then restored in random order.
- * Returns when the last one is back.
+ * Swizzle: the client's links are afflicted one after the other over some seconds, each by one thing, both ways or
+ * one way, then healed in another order. Returns when the last one is well.
  */
 export function scheduleSwizzle(world: World, from: Instant, overUs: number, random: Prng): Instant {
   const links = world.client.end.attachments
@@ -99,21 +134,29 @@ export function scheduleSwizzle(world: World, from: Instant, overUs: number, ran
       order[j] = held
     }
   }
-  const set = (at: Instant, link: number, blackhole: boolean): void =>
-    world.clock.call(at, () => {
-      links[link]!.up!.parameters.blackhole = blackhole
-      links[link]!.down!.parameters.blackhole = blackhole
-    })
   let at = from
-  shuffle()
-  for (const link of order) {
+  const next = (): Instant => {
     at += random.next() * (overUs / links.length)
-    set(at, link, true)
+    return at
   }
   shuffle()
   for (const link of order) {
-    at += random.next() * (overUs / links.length)
-    set(at, link, false)
+    const afflict = random.next() < 0.5 ? AFFLICTIONS[0]! : AFFLICTIONS[random.below(AFFLICTIONS.length)]!
+    const ways = [['up', 'down'], ['up', 'down'], ['up'], ['down']][random.below(4)] as ('up' | 'down')[]
+    world.clock.call(next(), () => {
+      for (const way of ways) afflict(links[link]![way]!.parameters, random)
+    })
+  }
+  const delays = links.map((link) => [link.up!.parameters.delayUs, link.down!.parameters.delayUs] as const)
+  shuffle()
+  for (const link of order) {
+    world.clock.call(next(), () => {
+      for (const [i, way] of (['up', 'down'] as const).entries()) {
+        const line = links[link]![way]!.parameters
+        healLine(line)
+        line.delayUs = delays[link]![i]!
+      }
+    })
   }
   return at
 }

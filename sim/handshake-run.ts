@@ -3,7 +3,7 @@ import { MILLISECOND, SECOND } from '../src/base/time.js'
 import type { Primitives } from '../src/noise/primitives.js'
 import { Attacker } from './attacker.js'
 import { checkProgress } from './checkers.js'
-import { anyMachine, badLine, healAll, rebind, scheduleRestart } from './faults.js'
+import { anyMachine, anyScheduler, badLine, healAll, rebind, scheduleRestart } from './faults.js'
 import { type Outcome, outcomeOf } from './outcome.js'
 import { DatagramFlow } from './traffic.js'
 import { World } from './world.js'
@@ -46,7 +46,7 @@ export function runHandshake(seed: number, primitives: Primitives): Outcome {
     keepaliveUs: 2 * SECOND,
     client,
     server,
-    scheduler: random.next() < 0.5 ? 'weighted' : 'redundant',
+    scheduler: anyScheduler(random),
     ...(serverLinks ? { serverLinks } : {}),
     ...(rekeyAfterUs ? { rekeyAfterUs } : {}),
   })

@@ -2,7 +2,7 @@ import { Prng } from '../src/base/prng.js'
 import { MILLISECOND, SECOND } from '../src/base/time.js'
 import type { Primitives } from '../src/noise/primitives.js'
 import { checkProgress } from './checkers.js'
-import { anyMachine } from './faults.js'
+import { anyMachine, anyScheduler } from './faults.js'
 import type { LinkParameters } from './link-direction.js'
 import { type Outcome, outcomeOf } from './outcome.js'
 import { DatagramFlow } from './traffic.js'
@@ -49,7 +49,8 @@ export function runLiveness(seed: number, primitives: Primitives, minutes: numbe
     client: { ...anyMachine(random), stallShare: 0 },
     server: { ...anyMachine(random), stallShare: 0 },
     bothKnowEndpoints: random.next() < 0.5,
-    scheduler: random.next() < 0.7 ? 'weighted' : 'redundant',
+    scheduler: anyScheduler(random),
+    policy: random.next() < 0.7 ? 'auto' : 'bond',
   })
   if (breaksAt > 0) {
     world.clock.call(breaksAt, () => {
@@ -101,6 +102,7 @@ export function runLiveness(seed: number, primitives: Primitives, minutes: numbe
       links: kinds.join('/'),
       breaksAtUs: breaksAt,
       scheduler: world.options.scheduler,
+      policy: world.options.policy,
       shareThere: shares[0],
       shareBack: shares[1],
     },

@@ -1,12 +1,9 @@
 import { parseArgs } from 'node:util'
 import { OperatorError, OperatorErrors } from '../src/base/errors.js'
 import { loadPrimitives } from '../src/io/primitives.js'
-import type { Primitives } from '../src/noise/primitives.js'
 import { cpuSeconds, formatSpeed } from './cpu-time.js'
-import { runHandshake } from './handshake-run.js'
-import { runLiveness } from './liveness-run.js'
-import { describeOutcome, type Outcome } from './outcome.js'
-import { runSafety } from './safety-run.js'
+import { MODES, type Mode, playSeed } from './modes.js'
+import { describeOutcome } from './outcome.js'
 import { CONGESTIONS, POLICIES, runAll, runOne, type ScenarioFlags } from './scenario-command.js'
 
 const USAGE = `Runs the core in virtual time: two real Devices over model links.
@@ -29,12 +26,6 @@ usage: npm run sim -- [--mode MODE] [--minutes M]          faults at random, fro
   --json              the result of a scenario as one JSON object
   --markdown          the table of --all as Markdown
 `
-
-const MODES: Record<string, (seed: number, primitives: Primitives, minutes: number) => Outcome> = {
-  safety: runSafety,
-  liveness: runLiveness,
-  handshake: runHandshake,
-}
 
 function usage(text: string): OperatorError {
   return new OperatorError('usage', text, { remedy: 'see npm run sim -- --help' })
@@ -101,14 +92,13 @@ async function main(): Promise<number> {
     return runAll(flags, primitives, print, (text) => void process.stderr.write(text)) ? 0 : 1
   }
   if (values.scenario !== undefined) return runOne(values.scenario, flags, primitives, print) ? 0 : 1
-  const run = MODES[values.mode]
-  if (!run) throw usage(`--mode ${values.mode}: expected one of ${Object.keys(MODES).join(', ')}`)
+  const mode = choice('mode', values.mode, Object.keys(MODES) as Mode[])!
   const minutes = numberOption('minutes', values.minutes, 1, false)
   let failed = 0
   let virtualSeconds = 0
   const before = cpuSeconds()
   for (let i = 0; i < runs; i++) {
-    const outcome = run(seed + i, primitives, minutes)
+    const outcome = playSeed(mode, seed + i, primitives, minutes)
     virtualSeconds += outcome.virtualSeconds
     if (outcome.faults.length > 0) failed++
     if (!values.quiet || outcome.faults.length > 0) print(`${describeOutcome(outcome)}\n`)

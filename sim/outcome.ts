@@ -46,6 +46,25 @@ export function outcomeOf(
   }
 }
 
+/** A run that ended in an exception, as an assertion of the core's is: a fault like any other, with its seed. */
+export function outcomeOfException(seed: number, mode: string, how: string, error: unknown): Outcome {
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  return {
+    seed,
+    mode,
+    how,
+    options: 'ended by an exception',
+    faults: [text],
+    hash: '',
+    virtualSeconds: 0,
+    events: 0,
+    sent: 0,
+    delivered: 0,
+    lostInNetwork: 0,
+    drops: {},
+  }
+}
+
 /** The command that repeats a run. */
 export function replayCommand(outcome: Outcome): string {
   return `npm run sim -- ${outcome.how} --seed ${outcome.seed}`

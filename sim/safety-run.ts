@@ -5,6 +5,7 @@ import type { Primitives } from '../src/noise/primitives.js'
 import { Attacker } from './attacker.js'
 import {
   anyMachine,
+  anyScheduler,
   badLine,
   healAll,
   healLine,
@@ -49,7 +50,8 @@ export function runSafety(seed: number, primitives: Primitives, minutes: number)
     bothKnowEndpoints: random.next() < 0.5,
     client: machine(),
     server: machine(),
-    scheduler: random.next() < 0.7 ? 'weighted' : 'redundant',
+    scheduler: anyScheduler(random),
+    policy: random.next() < 0.7 ? 'auto' : 'bond',
     ...(rekeyAfterUs ? { rekeyAfterUs } : {}),
   })
   const endsAt = minutes * 60 * SECOND
@@ -123,6 +125,7 @@ export function runSafety(seed: number, primitives: Primitives, minutes: number)
       links: linkCount,
       siteToSite,
       scheduler: world.options.scheduler,
+      policy: world.options.policy,
       rekeyAfterUs: rekeyAfterUs ?? 'default',
       smallMemory: small,
       flows,
