@@ -5,7 +5,6 @@
     'sources': [
       'native/addon.c',
       'native/aead.c',
-      'native/aes-gcm.c',
       'native/coalesce.c',
       'native/cut.c',
       'native/netlink.c',

@@ -1,11 +1,9 @@
 /*
  * Sealing and opening batches of packets with the OpenSSL that is part of Node: its EVP functions are exported to
  * addons, so there is no library to link. A key is two contexts, one for each use, set up once; per packet only the
- * nonce is set anew. Where the processor can do better than that OpenSSL knows, AES-256-GCM is ours (aes-gcm.h).
- * The rows are those of core/packet-cipher.ts.
+ * nonce is set anew. The rows are those of core/packet-cipher.ts.
  */
 #include "addon.h"
-#include "aes-gcm.h"
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -34,7 +32,6 @@ typedef struct {
   Handle handle;
   EVP_CIPHER_CTX *seal; /* NULL: destroyed */
   EVP_CIPHER_CTX *open;
-  GcmKey *gcm; /* NULL: OpenSSL does it */
 } Key;
 
 static EVP_CIPHER_CTX *context_new(uint32_t cipher, const uint8_t *key, bool sealing) {
@@ -77,40 +74,11 @@ static bool open_one(EVP_CIPHER_CTX *context, const uint8_t *nonce, const uint8_
          EVP_DecryptFinal_ex(context, none, &n) == 1;
 }
 
-static bool key_seal_one(const Key *key, const uint8_t *nonce, const uint8_t *associated, const uint8_t *text, int bytes,
-                         uint8_t *out) {
-  if (key->gcm == NULL) return seal_one(key->seal, nonce, associated, HEADER_BYTES, text, bytes, out);
-  gcm_seal(key->gcm, nonce, associated, HEADER_BYTES, text, (size_t)bytes, out);
-  return true;
-}
-
-static bool key_open_one(const Key *key, const uint8_t *nonce, const uint8_t *associated, const uint8_t *sealed,
-                         int bytes, uint8_t *out) {
-  if (key->gcm == NULL) return open_one(key->open, nonce, associated, HEADER_BYTES, sealed, bytes, out);
-  return gcm_open(key->gcm, nonce, associated, HEADER_BYTES, sealed, (size_t)bytes, out);
-}
-
-/*
- * Both ways of the cipher have to come to the same, wherever this was compiled and runs: the far end may use the
- * other. One packet of a length that takes every branch tells.
- */
-static bool gcm_agrees(const Key *key) {
-  enum { BYTES = 256 + 128 + 77 };
-  static const uint8_t nonce[NONCE_BYTES] = {1}, header[HEADER_BYTES] = {2}, text[BYTES] = {3};
-  uint8_t ours[BYTES + TAG_BYTES], theirs[BYTES + TAG_BYTES], back[BYTES];
-  gcm_seal(key->gcm, nonce, header, HEADER_BYTES, text, BYTES, ours);
-  return seal_one(key->seal, nonce, header, HEADER_BYTES, text, BYTES, theirs) &&
-         memcmp(ours, theirs, sizeof ours) == 0 &&
-         gcm_open(key->gcm, nonce, header, HEADER_BYTES, ours, BYTES, back) && memcmp(back, text, BYTES) == 0;
-}
-
 static void key_clear(Key *key) {
   /* Freeing a context erases the key in it (OPENSSL_clear_free in the provider). */
   EVP_CIPHER_CTX_free(key->seal);
   EVP_CIPHER_CTX_free(key->open);
-  gcm_key_free(key->gcm);
   key->seal = key->open = NULL;
-  key->gcm = NULL;
 }
 
 static void key_finalize(napi_env env, void *data, void *hint) {
@@ -142,13 +110,6 @@ static napi_value key_create(napi_env env, napi_callback_info info) {
   key->handle.kind = HANDLE_KEY;
   key->seal = context_new(cipher, bytes.data, true);
   key->open = context_new(cipher, bytes.data, false);
-  if (cipher == CIPHER_AES_256_GCM && key->seal != NULL && gcm_available()) {
-    key->gcm = gcm_key_new(bytes.data);
-    if (key->gcm != NULL && !gcm_agrees(key)) {
-      gcm_key_free(key->gcm);
-      key->gcm = NULL;
-    }
-  }
   napi_value result = NULL;
   if (key->seal == NULL || key->open == NULL) {
     napi_throw_error(env, "ERR_CIPHER", "OpenSSL refuses the cipher");
@@ -204,8 +165,8 @@ static napi_value key_seal(napi_env env, napi_callback_info info) {
     const uint32_t *row = rows + (size_t)i * ROW_WORDS;
     uint8_t *out = b.destination.data + row[ROW_DESTINATION];
     memcpy(out, row + ROW_HEADER, HEADER_BYTES);
-    if (!key_seal_one(b.key, (const uint8_t *)(row + ROW_NONCE), out, b.source.data + row[ROW_SOURCE],
-                      (int)row[ROW_BYTES], out + HEADER_BYTES)) {
+    if (!seal_one(b.key->seal, (const uint8_t *)(row + ROW_NONCE), out, HEADER_BYTES, b.source.data + row[ROW_SOURCE],
+                  (int)row[ROW_BYTES], out + HEADER_BYTES)) {
       napi_throw_error(env, "ERR_CIPHER", "OpenSSL failed to seal");
       return NULL;
     }
@@ -233,7 +194,7 @@ static napi_value key_open(napi_env env, napi_callback_info info) {
     const uint8_t *in = b.source.data + row[ROW_SOURCE];
     uint8_t *out = b.destination.data + row[ROW_DESTINATION];
     int bytes = (int)row[ROW_BYTES] - OVERHEAD;
-    if (key_open_one(b.key, (const uint8_t *)(row + ROW_NONCE), in, in + HEADER_BYTES, bytes, out)) {
+    if (open_one(b.key->open, (const uint8_t *)(row + ROW_NONCE), in, HEADER_BYTES, in + HEADER_BYTES, bytes, out)) {
       row[ROW_BYTES] = (uint32_t)bytes;
     } else {
       /* What was decrypted without being authentic is not left for anybody to read. */
@@ -251,22 +212,17 @@ static napi_value key_destroy(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/*
- * One text with associated data of any length, for published vectors; undefined when the tag is wrong. `ours`: by
- * aes-gcm.h, where there is that.
- */
+/* One text with associated data of any length, for published vectors; undefined when the tag is wrong. */
 static napi_value aead_once(napi_env env, napi_callback_info info) {
-  ARGS(7);
+  ARGS(6);
   uint32_t cipher;
   Bytes key, nonce, associated, text;
-  bool opening, ours;
+  bool opening;
   if (!arg_uint32(env, argv[0], "cipher", &cipher) || !arg_bytes(env, argv[1], "key", &key) ||
       !arg_bytes(env, argv[2], "nonce", &nonce) || !arg_bytes(env, argv[3], "associated", &associated) ||
-      !arg_bytes(env, argv[4], "text", &text) || !arg_bool(env, argv[5], "open", &opening) ||
-      !arg_bool(env, argv[6], "ours", &ours))
+      !arg_bytes(env, argv[4], "text", &text) || !arg_bool(env, argv[5], "open", &opening))
     return NULL;
   if (!check_cipher(env, cipher, &key)) return NULL;
-  if (ours && (cipher != CIPHER_AES_256_GCM || !gcm_available())) return throw_range(env, "only OpenSSL does this");
   if (nonce.length != NONCE_BYTES) return throw_range(env, "a nonce has %d bytes", NONCE_BYTES);
   if (associated.length > TEXT_BYTES_MAX || text.length > TEXT_BYTES_MAX) return throw_range(env, "text too long");
   if (opening && text.length < TAG_BYTES) return NULL;
@@ -276,21 +232,12 @@ static napi_value aead_once(napi_env env, napi_callback_info info) {
   if (napi_create_arraybuffer(env, bytes, &out, &buffer) != napi_ok) return NULL;
   uint8_t nothing[1];
   if (bytes == 0) out = nothing;
-  bool ok;
-  if (ours) {
-    GcmKey *gcm = gcm_key_new(key.data);
-    if (gcm == NULL) return throw_range(env, "out of memory");
-    ok = !opening || gcm_open(gcm, nonce.data, associated.data, associated.length, text.data, bytes, out);
-    if (!opening) gcm_seal(gcm, nonce.data, associated.data, associated.length, text.data, text.length, out);
-    gcm_key_free(gcm);
-  } else {
-    EVP_CIPHER_CTX *context = context_new(cipher, key.data, !opening);
-    ok = context != NULL &&
-         (opening ? open_one(context, nonce.data, associated.data, (int)associated.length, text.data, (int)bytes, out)
-                  : seal_one(context, nonce.data, associated.data, (int)associated.length, text.data,
-                             (int)text.length, out));
-    EVP_CIPHER_CTX_free(context);
-  }
+  EVP_CIPHER_CTX *context = context_new(cipher, key.data, !opening);
+  bool ok = context != NULL &&
+            (opening ? open_one(context, nonce.data, associated.data, (int)associated.length, text.data, (int)bytes, out)
+                     : seal_one(context, nonce.data, associated.data, (int)associated.length, text.data,
+                                (int)text.length, out));
+  EVP_CIPHER_CTX_free(context);
   if (ok) napi_create_typedarray(env, napi_uint8_array, bytes, buffer, 0, &result);
   return result;
 }
@@ -308,11 +255,6 @@ static napi_value has_aes(napi_env env, napi_callback_info info) {
 #endif
 }
 
-static napi_value has_own_aes_gcm(napi_env env, napi_callback_info info) {
-  (void)info;
-  return make_bool(env, gcm_available());
-}
-
 void aead_register(napi_env env, napi_value exports) {
   define(env, exports, "keyCreate", key_create);
   define(env, exports, "keySeal", key_seal);
@@ -320,5 +262,4 @@ void aead_register(napi_env env, napi_value exports) {
   define(env, exports, "keyDestroy", key_destroy);
   define(env, exports, "aeadOnce", aead_once);
   define(env, exports, "hasAes", has_aes);
-  define(env, exports, "hasOwnAesGcm", has_own_aes_gcm);
 }

@@ -40,52 +40,19 @@ const bytes = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex, 'hex
 const hex = (data: Uint8Array | undefined): string | undefined => data && Buffer.from(data).toString('hex')
 
 describe.each([
-  ['AES-256-GCM', Cipher.Aes256Gcm, false, wycheproof('wycheproof_aes_gcm.json'), 60],
-  ['AES-256-GCM, ours', Cipher.Aes256Gcm, true, wycheproof('wycheproof_aes_gcm.json'), 60],
-  ['ChaCha20-Poly1305', Cipher.ChaCha20Poly1305, false, wycheproof('wycheproof_chacha20_poly1305.json'), 300],
-  ['ChaCha20-Poly1305, RFC 8439', Cipher.ChaCha20Poly1305, false, rfc8439(), 1],
-] as const)('%s', (_, cipher, ours, cases, casesMin) => {
-  it.skipIf(ours && !testing.hasOwnAesGcm())('agrees with the published vectors', () => {
+  ['AES-256-GCM', Cipher.Aes256Gcm, wycheproof('wycheproof_aes_gcm.json'), 60],
+  ['ChaCha20-Poly1305', Cipher.ChaCha20Poly1305, wycheproof('wycheproof_chacha20_poly1305.json'), 300],
+  ['ChaCha20-Poly1305, RFC 8439', Cipher.ChaCha20Poly1305, rfc8439(), 1],
+] as const)('%s', (_, cipher, cases, casesMin) => {
+  it('agrees with the published vectors', () => {
     expect(cases.length).toBeGreaterThanOrEqual(casesMin)
     for (const c of cases) {
       const [key, nonce, associated] = [bytes(c.key), bytes(c.iv), bytes(c.aad)]
-      const opened = testing.aeadOnce(cipher, key, nonce, associated, bytes(c.ct + c.tag), true, ours)
+      const opened = testing.aeadOnce(cipher, key, nonce, associated, bytes(c.ct + c.tag), true)
       expect(hex(opened), `case ${c.tcId ?? c.name}`).toBe(c.result === 'valid' ? c.msg : undefined)
       if (c.result !== 'valid') continue
-      const sealed = testing.aeadOnce(cipher, key, nonce, associated, bytes(c.msg), false, ours)
+      const sealed = testing.aeadOnce(cipher, key, nonce, associated, bytes(c.msg), false)
       expect(hex(sealed), `case ${c.tcId ?? c.name}`).toBe(c.ct + c.tag)
-    }
-  })
-})
-
-describe.skipIf(!testing.hasOwnAesGcm())('our AES-256-GCM', () => {
-  /** A text, key, nonce and header that nothing repeats in. */
-  const some = (length: number, seed: number): Uint8Array =>
-    Uint8Array.from({ length }, (_, i) => Math.imul(i + 1 + seed * 7919, 0x9e3779b1) >>> 24)
-
-  it('does as OpenSSL does at every length up to two groups and a bit, and at those of packets', () => {
-    const lengths = [...Array(600).keys(), 1024, 1280, 1396, 1448, 1456, 1500, 4095, 9000, 65_535]
-    for (const length of lengths) {
-      const [key, nonce, text] = [some(32, length), some(12, length + 1), some(length, length + 2)]
-      const associated = some(length % 41, length + 3)
-      const theirs = testing.aeadOnce(Cipher.Aes256Gcm, key, nonce, associated, text, false, false)!
-      const ours = testing.aeadOnce(Cipher.Aes256Gcm, key, nonce, associated, text, false, true)
-      expect(hex(ours), `length ${length}`).toBe(hex(theirs))
-      const opened = testing.aeadOnce(Cipher.Aes256Gcm, key, nonce, associated, theirs, true, true)
-      expect(hex(opened), `length ${length}`).toBe(hex(text))
-    }
-  })
-
-  it('refuses whatever was changed, wherever in the packet', () => {
-    const [key, nonce, associated] = [some(32, 1), some(12, 2), some(8, 3)]
-    const sealed = testing.aeadOnce(Cipher.Aes256Gcm, key, nonce, associated, some(461, 4), false, true)!
-    for (let at = 0; at < sealed.length; at++) {
-      const damaged = sealed.slice()
-      damaged[at]! ^= 1 << (at & 7)
-      expect(
-        testing.aeadOnce(Cipher.Aes256Gcm, key, nonce, associated, damaged, true, true),
-        `byte ${at}`,
-      ).toBe(undefined)
     }
   })
 })
@@ -120,7 +87,7 @@ describe.each([
             const [header, nonce] = [row.slice(12, 20), row.slice(20, 32)]
             const length = text.length + SEAL_OVERHEAD_BYTES
             const packet = sealed.subarray(i * 400 + 5, i * 400 + 5 + length)
-            const alone = testing.aeadOnce(cipher, KEY, nonce, header, text, false, false)
+            const alone = testing.aeadOnce(cipher, KEY, nonce, header, text, false)
             expect(hex(packet)).toBe(hex(header)! + hex(alone)!)
             openRows.set([i * 400 + 5, length, i * 400 + 7, 0, 0], i * SEAL_WORDS)
           })

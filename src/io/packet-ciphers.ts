@@ -21,7 +21,7 @@ class NativePacketKey implements PacketKey {
   }
 }
 
-/** The packet ciphers of the addon: of Node's own OpenSSL, and faster ones where the processor allows. */
+/** The packet ciphers of the addon, that is of Node's own OpenSSL. */
 export class NativePacketCiphers implements PacketCiphers {
   /**
    * AES-256-GCM (2) is the faster by 2.5 times where the processor has AES instructions. Without them it is several

@@ -2,10 +2,7 @@ import { type Native, native, type TunHandle, type UdpHandle } from '../../src/i
 
 /** What the addon exports for tests alone. */
 export interface NativeTesting extends Native {
-  /**
-   * Seals or opens one text with associated data of any length; undefined when the tag is wrong. `ours`: not by
-   * OpenSSL; throws where {@link hasOwnAesGcm} says no.
-   */
+  /** Seals or opens one text with associated data of any length; undefined when the tag is wrong. */
   aeadOnce(
     cipher: number,
     key: Uint8Array,
@@ -13,10 +10,7 @@ export interface NativeTesting extends Native {
     associated: Uint8Array,
     text: Uint8Array,
     open: boolean,
-    ours: boolean,
   ): Uint8Array | undefined
-  /** Whether this processor has what our own AES-256-GCM takes. */
-  hasOwnAesGcm(): boolean
   /** Cuts a superpacket; returns the number of segments or -1. `vnet`: see {@link VnetHeader}. */
   offloadCut(vnet: Uint32Array, packet: Uint8Array, out: Uint8Array, lengths: Uint32Array): number
   /**
