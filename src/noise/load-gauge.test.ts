@@ -29,9 +29,11 @@ describe('LoadGauge', () => {
     expect(gauge.underLoad(3 * SECOND)).toBe(false)
   })
 
-  it('takes a large share of a long wake-up as load, and a lone handshake not', () => {
-    const loaded = (handshakeUs: number, wakeUpUs: number) => {
+  it('takes a large share of a long wake-up as load, and a few handshakes not, however slow', () => {
+    const loaded = (handshakeUs: number, wakeUpUs: number, messages = 5, over = 0.9 * SECOND) => {
       const gauge = new LoadGauge()
+      for (let i = 0; i < 200; i++) gauge.countHandshake((i - 300) * SECOND)
+      for (let i = 0; i < messages; i++) gauge.countHandshake(-over + (over * i) / messages)
       gauge.noteWork(handshakeUs, wakeUpUs, 0)
       return gauge.underLoad(0)
     }
@@ -39,5 +41,8 @@ describe('LoadGauge', () => {
     expect(loaded(10 * MILLISECOND, 10 * MILLISECOND)).toBe(true)
     expect(loaded(11 * MILLISECOND, 100 * MILLISECOND)).toBe(true)
     expect(loaded(10 * MILLISECOND, 100 * MILLISECOND)).toBe(false)
+    expect(loaded(900 * MILLISECOND, 900 * MILLISECOND, 4)).toBe(false)
+    expect(loaded(900 * MILLISECOND, 900 * MILLISECOND, 0)).toBe(false)
+    expect(loaded(900 * MILLISECOND, 900 * MILLISECOND, 5, 2 * SECOND)).toBe(false)
   })
 })

@@ -6,6 +6,11 @@ export const LOAD_HANDSHAKES_PER_SECOND = 100
 export const LOAD_WORK_SHARE = 0.1
 /** A wake-up with less handshake work than this delays nothing worth mentioning, whatever its share: some ten answers. */
 export const LOAD_WORK_MIN_US: DurationUs = 10 * MILLISECOND
+/**
+ * Ours: nor do fewer messages than this in the second before, however long they took. The first handshakes of a program
+ * are slow, and on a busy machine any may be: a peer alone must not be asked for a cookie.
+ */
+export const LOAD_WORK_HANDSHAKES = 5
 /** How long load outlasts its last sign (WireGuard's figure). */
 export const LOAD_LINGER_US: DurationUs = SECOND
 
@@ -26,9 +31,10 @@ export class LoadGauge {
 
   /** How long the last wake-up was, and how much of it went into handshakes. */
   noteWork(handshakeUs: DurationUs, wakeUpUs: DurationUs, now: Instant): void {
-    if (handshakeUs >= LOAD_WORK_MIN_US && handshakeUs > wakeUpUs * LOAD_WORK_SHARE) {
-      this.loadedUntil = now + LOAD_LINGER_US
-    }
+    if (handshakeUs < LOAD_WORK_MIN_US || handshakeUs <= wakeUpUs * LOAD_WORK_SHARE) return
+    const count = this.moments.length
+    const oldest = this.moments[(this.next + count - LOAD_WORK_HANDSHAKES) % count]!
+    if (now - oldest < SECOND) this.loadedUntil = now + LOAD_LINGER_US
   }
 
   underLoad(now: Instant): boolean {

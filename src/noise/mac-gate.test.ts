@@ -3,7 +3,7 @@ import { Prng } from '../base/prng.js'
 import { MILLISECOND, SECOND } from '../base/time.js'
 import { loadPrimitives } from '../io/primitives.js'
 import { CookieReply, Initiation, MAC_BYTES, MessageType, Response, writeIndex } from '../wire/message.js'
-import { LOAD_HANDSHAKES_PER_SECOND } from './load-gauge.js'
+import { LOAD_HANDSHAKES_PER_SECOND, LOAD_WORK_HANDSHAKES } from './load-gauge.js'
 import { COOKIE_SECRET_LIFETIME_US, MacGate } from './mac-gate.js'
 import { COOKIE_LIFETIME_US, PeerMacs } from './peer-macs.js'
 import type { Primitives } from './primitives.js'
@@ -51,8 +51,9 @@ function response(): Uint8Array {
   return message
 }
 
-function putUnderLoad(now: number): void {
-  gate.load.noteWork(SECOND, SECOND, now)
+function putUnderLoad(now: number, loaded = gate): void {
+  for (let i = 0; i < LOAD_WORK_HANDSHAKES; i++) loaded.load.countHandshake(now)
+  loaded.load.noteWork(SECOND, SECOND, now)
 }
 
 describe('MacGate', () => {
@@ -116,7 +117,7 @@ describe('MacGate', () => {
     expect(at(COOKIE_SECRET_LIFETIME_US)).toBe('cookieRequired')
 
     const fresh = new MacGate(primitives, publicKey, random)
-    fresh.load.noteWork(SECOND, SECOND, 0)
+    putUnderLoad(0, fresh)
     const forged = initiation()
     const cookieOfZeros = primitives.mac(new Uint8Array(32), new Uint8Array(address(1).buffer))
     const mac2 = primitives.mac(cookieOfZeros, forged.subarray(0, Initiation.mac2))
