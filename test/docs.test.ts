@@ -95,7 +95,7 @@ describe('docs/protocol.md', () => {
   })
 
   it('lays out the handshake messages as the code does', () => {
-    const { Initiation, Response, CookieReply, HandshakePayload } = message
+    const { Initiation, Response, CookieReply, HandshakePayload, InitiationPayload } = message
     const initiation = layout('Initiation', Initiation.bytes)
     expect(initiation).toMatchObject({
       senderIndex: Initiation.senderIndex,
@@ -118,8 +118,11 @@ describe('docs/protocol.md', () => {
       nonce: CookieReply.nonce,
       cookie: CookieReply.cookie,
     })
-    const { bytes, ...fields } = HandshakePayload
-    expect(layout('Payload of both messages', bytes)).toEqual(fields)
+    const { bytes, ...shared } = HandshakePayload
+    const { bytes: initiationBytes, ...own } = InitiationPayload
+    expect(layout('Payload of both messages', initiationBytes)).toEqual({ ...shared, ...own })
+    expect(own.pskProof).toBe(bytes)
+    expect(protocol).toContain(`the ${bytes} bytes of the payload before it`)
     expect(protocol).toContain(`the seven characters \`${PROLOGUE}\``)
     expect(PROLOGUE).toHaveLength(7)
   })

@@ -19,7 +19,7 @@ export const HANDSHAKE_RETRY_US = 250 * MILLISECOND
 export const HANDSHAKE_RETRY_US_MAX = 1_500 * MILLISECOND
 /** Jitter keeps many clients of one hub from knocking in step. */
 export const HANDSHAKE_JITTER_US = 333 * MILLISECOND
-/** A handshake that fails again and again is told of this often: anybody can make it fail. */
+/** The same failure of handshakes with one peer is told of this often at most: some of them anybody can cause. */
 export const HANDSHAKE_FAILURE_EVENT_US = 60 * SECOND
 /** A response must come within this time; the attempt's ephemeral key is erased then. */
 export const HANDSHAKE_ATTEMPT_US = 5 * SECOND

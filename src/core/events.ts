@@ -13,7 +13,7 @@ export type Event =
   | { kind: 'session'; at: number; peer: string; cipher: string; initiator: boolean; rekey: boolean }
   | { kind: 'session-ended'; at: number; peer: string; reason: string }
   | { kind: 'peer-restarted'; at: number; peer: string }
-  /** A response to us proved wrong; at most one a minute of each peer. */
+  /** A message proved wrong, or nobody answers; the same reason at most once a minute of each peer. */
   | { kind: 'handshake-failed'; at: number; peer: string; reason: string }
 
 /**

@@ -18,6 +18,9 @@ const RESPONDER_REKEY_LAG_US = 15 * SECOND
 /** Tries inside the live session before the handshake goes out in the open, on every link. */
 const SEALED_TRIES = 3
 
+const NO_ANSWER =
+  'no answer: the other end is not running or not reachable, or a public key or the preshared key is wrong at one end'
+
 /** Starts handshakes with one peer and repeats them until one succeeds: first contact, rekey, a far end that restarted. */
 export class HandshakeDriver {
   readonly macs: PeerMacs
@@ -27,7 +30,11 @@ export class HandshakeDriver {
   private retryUs = HANDSHAKE_RETRY_US
   private tries = 0
   private sealed = false
-  private toldOfFailureAt: Instant = Number.NEGATIVE_INFINITY
+  /** When the present tries began, and whether the operator knows that nobody answers them. */
+  private begunAt: Instant = 0
+  private toldOfSilence = false
+  /** When each failure was last told of, by its text: there are few of them. */
+  private readonly toldAt = new Map<string, Instant>()
 
   constructor(
     private readonly peer: Peer,
@@ -46,6 +53,8 @@ export class HandshakeDriver {
     if (this.inProgress) return
     this.sealed = sealed
     this.tries = 0
+    this.begunAt = now
+    this.toldOfSilence = false
     this.retryUs = HANDSHAKE_RETRY_US
     // Not at once: the caller is in the middle of something.
     this.retryAt = now
@@ -86,6 +95,7 @@ export class HandshakeDriver {
   private attempt(now: Instant): void {
     const { peer } = this
     const { device } = peer
+    this.tellOfSilence(now)
     this.tries++
     if (this.tries > SEALED_TRIES) this.sealed = false
     this.retryAt = now + this.retryUs + device.random.next() * HANDSHAKE_JITTER_US
@@ -140,12 +150,26 @@ export class HandshakeDriver {
     device.startSession(peer, result, index, rekey, now)
   }
 
-  /** A response to one of our attempts proved wrong. The attempt goes on: whoever made it need not be the peer. */
-  failed(reason: string, now: Instant): void {
+  /**
+   * Once for all tries: a peer that is away for a day is no news every minute. Where a session is alive the keys were
+   * right, and the paths say what became of it.
+   */
+  private tellOfSilence(now: Instant): void {
     const { peer } = this
-    if (now - this.toldOfFailureAt < HANDSHAKE_FAILURE_EVENT_US) return
-    this.toldOfFailureAt = now
+    if (this.toldOfSilence || now - this.begunAt <= HANDSHAKE_ATTEMPT_US) return
+    if (peer.current === undefined && peer.paths.length > 0) this.toldOfSilence = this.failed(NO_ANSWER, now)
+  }
+
+  /**
+   * A handshake with this peer failed, for the operator to know, unless he was just told the same. Attempts go on:
+   * whoever made a wrong response need not be the peer. Returns whether he was told.
+   */
+  failed(reason: string, now: Instant): boolean {
+    const { peer } = this
+    if (now - (this.toldAt.get(reason) ?? Number.NEGATIVE_INFINITY) < HANDSHAKE_FAILURE_EVENT_US) return false
+    this.toldAt.set(reason, now)
     peer.device.emit({ kind: 'handshake-failed', at: now, peer: peer.name, reason })
+    return true
   }
 
   /** A cookie reply that names one of our attempts. */

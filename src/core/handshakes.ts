@@ -1,4 +1,5 @@
 /** Handshake messages as they come in, in the open or sealed inside a live session. Nothing here is per packet. */
+import { assert } from '../base/assert.js'
 import { ADDRESS_REMOTE_WORDS } from '../base/datagram-batch.js'
 import type { Instant } from '../base/time.js'
 import { isFailure } from '../noise/failure.js'
@@ -17,6 +18,7 @@ import type { Device } from './device.js'
 import { Drop, type DropReason } from './drop-reasons.js'
 import type { Link } from './link.js'
 import { findPath } from './path-keeper.js'
+import type { Peer } from './peer.js'
 import type { Channel } from './session.js'
 
 /** How an answer goes back: as the message came. */
@@ -26,9 +28,12 @@ interface Return {
   source: Uint32Array | undefined
 }
 
-/** What a wrong response tells the operator. */
+/** What a peer's initiation that has the right keys but the wrong psk tells the operator. */
+const PSK_DIFFERS =
+  'the other end has the right key but another preshared key (or only one end has any): make it the same at both ends'
+/** What a wrong response tells him. */
 const RESPONSE_FAULTS: Partial<Record<DropReason, string>> = {
-  handshakeFailed: 'the answer does not decrypt: is the preshared key the same at both ends?',
+  handshakeFailed: 'the answer does not decrypt: it was forged or damaged on its way',
   handshakeVersion: 'the other end speaks another version of the protocol',
 }
 
@@ -100,19 +105,17 @@ function handleInitiation(
     back.send(seen)
     return undefined
   }
-  const handshake = consumeInitiation(
-    device.primitives,
-    device.identity,
-    message,
-    device.random,
-    (key) => device.peerByKey(key) !== undefined,
-  )
+  let peer: Peer | undefined
+  const handshake = consumeInitiation(device.primitives, device.identity, message, device.random, (key) => {
+    peer = device.peerByKey(key)
+    return peer?.config.presharedKey
+  })
+  if (handshake === 'handshakePsk') peer!.handshake.failed(PSK_DIFFERS, now)
   if (isFailure(handshake)) return handshake
-  const peer = device.peerByKey(handshake.remotePublicKey)!
+  assert(peer !== undefined, 'a handshake proved with the psk of no peer')
   const index = device.takeIndex()
   const answer = handshake.respond({
     macs: peer.handshake.macs,
-    psk: peer.config.presharedKey,
     senderIndex: index << INDEX_PATH_BITS,
     offer: device.offer,
   })

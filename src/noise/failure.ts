@@ -6,6 +6,7 @@ export type HandshakeFailure =
   | 'handshakeLimited'
   | 'handshakeFailed'
   | 'handshakeUnknownPeer'
+  | 'handshakePsk'
   | 'handshakeReplayed'
   | 'handshakeUnexpected'
   | 'handshakeVersion'

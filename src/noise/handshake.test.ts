@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { Prng } from '../base/prng.js'
 import { loadPrimitives } from '../io/primitives.js'
-import { Cipher, Initiation, Response } from '../wire/message.js'
+import { Cipher, HandshakePayload, Initiation, InitiationPayload, Response } from '../wire/message.js'
 import { type HandshakeFailure, isFailure } from './failure.js'
 import {
   chooseCipher,
@@ -20,7 +20,7 @@ const BOTH = Cipher.ChaCha20Poly1305 | Cipher.Aes256Gcm
 const random = new Prng(1)
 const psk = new Uint8Array(32).fill(5)
 const from = Uint32Array.of(4 | (7 << 16), 0x0100007f, 0, 0, 0)
-const known = () => true
+const ours = () => psk
 
 let primitives: Primitives
 let alice: Identity
@@ -51,9 +51,12 @@ function got<T extends object>(result: T | HandshakeFailure): T {
   return result
 }
 
-function start(change: { psk?: Uint8Array; offer?: Offer; senderIndex?: number } = {}): InitiatorHandshake {
+function start(
+  change: { psk?: Uint8Array; offer?: Offer; senderIndex?: number } = {},
+  by: Primitives = primitives,
+): InitiatorHandshake {
   return got(
-    InitiatorHandshake.start(primitives, {
+    InitiatorHandshake.start(by, {
       identity: alice,
       remotePublicKey: bob.publicKey,
       macs: toBob,
@@ -66,14 +69,26 @@ function start(change: { psk?: Uint8Array; offer?: Offer; senderIndex?: number }
   )
 }
 
-function consume(message: Uint8Array, isKnown = known): ResponderHandshake | HandshakeFailure {
-  return consumeInitiation(primitives, bob, message, random, isKnown)
+function consume(message: Uint8Array, pskOf: () => Uint8Array = ours): ResponderHandshake | HandshakeFailure {
+  return consumeInitiation(primitives, bob, message, random, pskOf)
 }
 
-function respond(responder: ResponderHandshake, change: { psk?: Uint8Array; offer?: Offer } = {}) {
+/** An end that breaks the rules: what it seals as a payload is changed first. */
+function lying(change: (payload: Uint8Array) => void): Primitives {
+  return {
+    ...primitives,
+    seal(key, nonce, associated, plaintext) {
+      const changed = plaintext.slice()
+      if (changed.length === HandshakePayload.bytes || changed.length === InitiationPayload.bytes)
+        change(changed)
+      return primitives.seal(key, nonce, associated, changed)
+    },
+  }
+}
+
+function respond(responder: ResponderHandshake, change: { offer?: Offer } = {}) {
   return responder.respond({
     macs: toAlice,
-    psk,
     senderIndex: 0x123460,
     offer: offer({ bootId: 77n, features: 3 }),
     ...change,
@@ -89,7 +104,7 @@ describe('a handshake', () => {
     const responder = got(consume(initiator.message))
     expect(responder.remotePublicKey).toEqual(alice.publicKey)
     expect(responder.payload).toEqual({
-      version: 1,
+      version: 2,
       ciphers: BOTH,
       features: 0x8001,
       bootId: 0xfedcba9876543210n,
@@ -98,8 +113,8 @@ describe('a handshake', () => {
     expect(message).toHaveLength(Response.bytes)
     expect(new MacGate(primitives, alice.publicKey, random).check(message, from, 0)).toBe('pass')
 
-    const ours = got(initiator.consumeResponse(message))
-    expect(ours).toMatchObject({
+    const mine = got(initiator.consumeResponse(message))
+    expect(mine).toMatchObject({
       initiator: true,
       remotePublicKey: bob.publicKey,
       remoteIndex: 0x123460,
@@ -115,11 +130,11 @@ describe('a handshake', () => {
       remoteFeatures: 0x8001,
       cipher: Cipher.Aes256Gcm,
     })
-    expect(ours.sendKey).toHaveLength(32)
-    expect(ours.sendKey).toEqual(theirs.receiveKey)
-    expect(ours.receiveKey).toEqual(theirs.sendKey)
-    expect(ours.sendKey).not.toEqual(ours.receiveKey)
-    expect(ours.handshakeHash).toEqual(theirs.handshakeHash)
+    expect(mine.sendKey).toHaveLength(32)
+    expect(mine.sendKey).toEqual(theirs.receiveKey)
+    expect(mine.receiveKey).toEqual(theirs.sendKey)
+    expect(mine.sendKey).not.toEqual(mine.receiveKey)
+    expect(mine.handshakeHash).toEqual(theirs.handshakeHash)
     expect(initiator.open).toBe(false)
     expect(initiator.consumeResponse(message)).toBe('handshakeUnexpected')
   })
@@ -132,28 +147,74 @@ describe('a handshake', () => {
     expect(first.handshakeHash).not.toEqual(second.handshakeHash)
   })
 
-  it('is a failure with a wrong psk, which the initiator notices; the genuine answer still counts', () => {
+  it('with a wrong psk is refused before it is answered; the message is good where the psk is', () => {
+    const none = new Uint8Array(32)
+    const almost = psk.slice()
+    almost[31]! ^= 0x80
+    for (const [initiators, responders] of [
+      [psk, none],
+      [none, psk],
+      [psk, almost],
+      [almost, psk],
+    ] as const) {
+      const { message } = start({ psk: initiators })
+      expect(consume(message, () => responders)).toBe('handshakePsk')
+      expect(isFailure(consume(message, () => initiators))).toBe(false)
+    }
+    expect(isFailure(consume(start({ psk: none }).message, () => none))).toBe(false)
+  })
+
+  it('does not take the proof of another message, nor one over another payload', () => {
+    const at = InitiationPayload.pskProof
+    let proof: Uint8Array | undefined
+    const genuine = start(
+      {},
+      lying((payload) => {
+        proof = payload.slice(at)
+      }),
+    )
+    expect(isFailure(consume(genuine.message))).toBe(false)
+    expect(proof).toHaveLength(16)
+    const copied = lying((payload) => payload.set(proof!, at))
+    expect(consume(start({ psk: new Uint8Array(32) }, copied).message)).toBe('handshakePsk')
+    expect(consume(start({}, copied).message)).toBe('handshakePsk')
+    for (const field of [HandshakePayload.ciphers, HandshakePayload.features, HandshakePayload.bootId]) {
+      const changed = lying((payload) => {
+        payload[field]! ^= 4
+      })
+      expect(consume(start({}, changed).message)).toBe('handshakePsk')
+    }
+    for (let bit = 0; bit < 128; bit++) {
+      const flipped = lying((payload) => {
+        payload[at + (bit >> 3)]! ^= 1 << (bit & 7)
+      })
+      expect(consume(start({}, flipped).message), `bit ${bit}`).toBe('handshakePsk')
+    }
+  })
+
+  it('by a responder with another psk, who answers all the same, is noticed; the genuine answer still counts', () => {
     const initiator = start()
-    const wrong = got(respond(got(consume(initiator.message)), { psk: new Uint8Array(32) })).message
-    expect(initiator.consumeResponse(wrong)).toBe('handshakeFailed')
+    const careless: Primitives = { ...primitives, equal: () => true }
+    const forger = got(consumeInitiation(careless, bob, initiator.message, random, () => new Uint8Array(32)))
+    expect(initiator.consumeResponse(got(respond(forger)).message)).toBe('handshakeFailed')
     const right = got(respond(got(consume(initiator.message)))).message
     expect(isFailure(initiator.consumeResponse(right))).toBe(false)
   })
 
   it('is a failure with somebody else’s key', () => {
     const { message } = start()
-    expect(consumeInitiation(primitives, newIdentity(), message, random, known)).toBe('handshakeFailed')
+    expect(consumeInitiation(primitives, newIdentity(), message, random, ours)).toBe('handshakeFailed')
     // A responder that has the address but not the key of the one meant.
     const mallory = newIdentity()
     const initiator = start()
-    const state = consumeInitiation(primitives, mallory, initiator.message, random, known)
+    const state = consumeInitiation(primitives, mallory, initiator.message, random, ours)
     expect(state).toBe('handshakeFailed')
     expect(initiator.open).toBe(true)
   })
 
   it('with our own initiation sent back to us is a failure', () => {
     const initiator = start()
-    expect(consumeInitiation(primitives, alice, initiator.message, random, known)).toBe('handshakeFailed')
+    expect(consumeInitiation(primitives, alice, initiator.message, random, ours)).toBe('handshakeFailed')
   })
 
   it('with an unknown key is refused before the second Diffie-Hellman', () => {
@@ -166,11 +227,11 @@ describe('a handshake', () => {
       },
     }
     const asked: Uint8Array[] = []
-    const isKnown = (key: Uint8Array) => {
+    const pskOf = (key: Uint8Array) => {
       asked.push(key)
-      return false
+      return undefined
     }
-    expect(consumeInitiation(counting, bob, start().message, random, isKnown)).toBe('handshakeUnknownPeer')
+    expect(consumeInitiation(counting, bob, start().message, random, pskOf)).toBe('handshakeUnknownPeer')
     expect(asked).toEqual([alice.publicKey])
     expect(count).toBe(1)
   })
@@ -190,30 +251,19 @@ describe('a handshake', () => {
   })
 
   it('refuses another version, and a response with a cipher that was not offered', () => {
-    // A payload of the right shape from an end that breaks the rules: its offer is written over as it is sealed.
-    const lying = (at: number, value: number): Primitives => ({
-      ...primitives,
-      seal(key, nonce, associated, plaintext) {
-        const changed = plaintext.slice()
-        if (changed.length === 12) changed[at] = value
-        return primitives.seal(key, nonce, associated, changed)
-      },
-    })
-    const versionTwo = InitiatorHandshake.start(lying(0, 2), {
-      identity: alice,
-      remotePublicKey: bob.publicKey,
-      macs: toBob,
-      psk,
-      senderIndex: 32,
-      offer: offer(),
-      random,
-    })
-    expect(consume(got(versionTwo).message)).toBe('handshakeVersion')
+    const writing = (at: number, value: number): Primitives =>
+      lying((payload) => {
+        payload[at] = value
+      })
+    // Also with another psk: what proves it may be another matter in another version.
+    expect(consume(start({}, writing(0, 3)).message)).toBe('handshakeVersion')
+    expect(consume(start({ psk: new Uint8Array(32) }, writing(0, 3)).message)).toBe('handshakeVersion')
 
     const answerOf = (initiator: InitiatorHandshake, at: number, value: number): Uint8Array =>
-      got(respond(got(consumeInitiation(lying(at, value), bob, initiator.message, random, known)))).message
+      got(respond(got(consumeInitiation(writing(at, value), bob, initiator.message, random, ours)))).message
     for (const [at, value] of [
-      [0, 2],
+      [0, 1],
+      [0, 3],
       [1, 0],
       [1, BOTH],
       [1, 4],

@@ -13,14 +13,14 @@
  * Responder
  *   1. `gate.check`; at `cookieRequired` send `gate.cookieReply`.
  *   2. `seen.lookUp`: send the answer found again, or go on.
- *   3. `consumeInitiation`: reads and proves the message, and changes nothing anywhere. After a failure count it and
- *      forget the message.
- *   4. find the peer by `remotePublicKey`, check its limits, `respond` with its psk, `seen.remember` with the answer
+ *   3. `consumeInitiation`: reads and proves the message, with the psk of the peer it names, and changes nothing
+ *      anywhere. After a failure count it and forget the message: nothing is answered.
+ *   4. find the peer by `remotePublicKey`, check its limits, `respond`, `seen.remember` with the answer
  *      (without one if the peer is over its limits), send. Keys go into a pending slot until the initiator's first
  *      sealed packet proves that the message was no replay; `remoteBootId` and the like take effect then.
  *   5. `erase` if it was not answered (`respond` erases by itself).
  *
- * The prologue is "plait 1" and the clear bytes before message 1, so a changed sender index is a failed handshake even
+ * The prologue is "plait 2" and the clear bytes before message 1, so a changed sender index is a failed handshake even
  * for somebody who can make macs; the clear bytes before message 2 are mixed into the hash ahead of it alike.
  */
 import { assert } from '../base/assert.js'
@@ -31,6 +31,7 @@ import {
   INDEX_PATH_BITS,
   INDEX_SESSION_BITS,
   Initiation,
+  InitiationPayload,
   MessageType,
   PATH_IDS,
   Response,
@@ -42,8 +43,9 @@ import type { HandshakeFailure } from './failure.js'
 import { ascii, HandshakeState } from './noise.js'
 import type { PeerMacs } from './peer-macs.js'
 import type { Primitives } from './primitives.js'
+import { pskProof } from './psk-proof.js'
 
-export const PROLOGUE = 'plait 1'
+export const PROLOGUE = 'plait 2'
 const PSK_BYTES = 32
 const INDEX_LIMIT = 1 << (INDEX_SESSION_BITS + INDEX_PATH_BITS)
 
@@ -105,7 +107,8 @@ export class InitiatorHandshake {
     },
   ): InitiatorHandshake | HandshakeFailure {
     const { identity, remotePublicKey, macs, psk, senderIndex, offer, random } = options
-    assertIndexAndPsk(senderIndex, psk)
+    assertIndex(senderIndex)
+    assertPsk(psk)
     assert((offer.ciphers & Cipher.ChaCha20Poly1305) !== 0, 'every end offers ChaCha20-Poly1305')
     const message = new Uint8Array(Initiation.bytes)
     message[0] = MessageType.Initiation
@@ -119,7 +122,13 @@ export class InitiatorHandshake {
       random,
     })
     state.setPsk(psk)
-    const noise = state.writeMessage(writePayload(offer, offer.ciphers))
+    const noise = state.writeMessage((hash) => {
+      const payload = new Uint8Array(InitiationPayload.bytes)
+      writePayload(payload, offer, offer.ciphers)
+      const proven = payload.subarray(0, InitiationPayload.pskProof)
+      payload.set(pskProof(primitives, psk, hash, proven), InitiationPayload.pskProof)
+      return payload
+    })
     if (noise === undefined) {
       state.erase()
       return 'handshakeFailed'
@@ -164,15 +173,16 @@ export class InitiatorHandshake {
 }
 
 /**
- * Reads and proves an initiation that passed the gate. `isKnown` says whether a public key is a configured peer's; it
- * is asked before the sender has proved to own the key, so it must have no effect.
+ * Reads and proves an initiation that passed the gate. `pskOf` gives the pre-shared key of a configured peer, zeros if
+ * none was agreed on, undefined for a public key that is not configured; it is asked before the sender has proved to own
+ * the key, so it must have no effect. `handshakePsk`: he has proved that, and has another psk.
  */
 export function consumeInitiation(
   primitives: Primitives,
   identity: Identity,
   message: Uint8Array,
   random: RandomSource,
-  isKnown: (remotePublicKey: Uint8Array) => boolean,
+  pskOf: (remotePublicKey: Uint8Array) => Uint8Array | undefined,
 ): ResponderHandshake | HandshakeFailure {
   if (message[0] !== MessageType.Initiation || message.length !== Initiation.bytes) return 'badLength'
   const state = new HandshakeState(primitives, {
@@ -182,30 +192,39 @@ export function consumeInitiation(
     ...identity,
     random,
   })
-  let known = true
+  let psk: Uint8Array | undefined
+  let named = false
   const bytes = state.readMessage(
     message.subarray(Initiation.noise, Initiation.noise + Initiation.noiseBytes),
     undefined,
     (remotePublicKey) => {
-      known = isKnown(remotePublicKey)
-      return known
+      named = true
+      psk = pskOf(remotePublicKey)
+      return psk !== undefined
     },
   )
-  const remoteIndex = readIndex(message, Initiation.senderIndex)
-  const payload = bytes === undefined ? undefined : readPayload(bytes)
-  if (payload !== undefined && payload.version === VERSION && pathOf(remoteIndex) === 0) {
-    return new ResponderHandshake(state, remoteIndex, payload)
+  const refuse = (failure: HandshakeFailure): HandshakeFailure => {
+    state.erase()
+    return failure
   }
-  state.erase()
-  if (payload !== undefined) return 'handshakeVersion'
-  return known ? 'handshakeFailed' : 'handshakeUnknownPeer'
+  if (named && psk === undefined) return refuse('handshakeUnknownPeer')
+  if (bytes === undefined || psk === undefined) return refuse('handshakeFailed')
+  const remoteIndex = readIndex(message, Initiation.senderIndex)
+  const payload = readPayload(bytes)
+  if (payload.version !== VERSION || pathOf(remoteIndex) !== 0) return refuse('handshakeVersion')
+  assertPsk(psk)
+  const at = InitiationPayload.pskProof
+  const proof = pskProof(primitives, psk, state.payloadHash, bytes.subarray(0, at))
+  if (!primitives.equal(proof, bytes.subarray(at))) return refuse('handshakePsk')
+  state.setPsk(psk)
+  return new ResponderHandshake(state, remoteIndex, payload)
 }
 
 /** The responder's side: an initiation that was read and proved, waiting for its answer. */
 export class ResponderHandshake {
   readonly remotePublicKey: Uint8Array
 
-  /** Made by {@link consumeInitiation}. */
+  /** Made by {@link consumeInitiation}; `state` has the psk. */
   constructor(
     private state: HandshakeState | undefined,
     readonly remoteIndex: number,
@@ -221,13 +240,11 @@ export class ResponderHandshake {
   respond(options: {
     /** Macs of the same remote end. */
     macs: PeerMacs
-    /** 32 bytes, zeros if none was agreed on. */
-    psk: Uint8Array
     senderIndex: number
     offer: Offer
   }): { message: Uint8Array; result: HandshakeResult } | HandshakeFailure {
-    const { macs, psk, senderIndex, offer } = options
-    assertIndexAndPsk(senderIndex, psk)
+    const { macs, senderIndex, offer } = options
+    assertIndex(senderIndex)
     const state = this.state
     assert(state !== undefined, 'a handshake answered twice, or after it was erased')
     const cipher = chooseCipher(this.payload.ciphers, offer.ciphers)
@@ -240,8 +257,9 @@ export class ResponderHandshake {
     writeIndex(message, Response.receiverIndex, this.remoteIndex)
     writeIndex(message, Response.senderIndex, senderIndex)
     state.bind(message.subarray(0, Response.noise))
-    state.setPsk(psk)
-    const noise = state.writeMessage(writePayload(offer, cipher))
+    const payload = new Uint8Array(HandshakePayload.bytes)
+    writePayload(payload, offer, cipher)
+    const noise = state.writeMessage(payload)
     if (noise === undefined) {
       this.erase()
       return 'handshakeFailed'
@@ -275,17 +293,16 @@ interface Payload {
   bootId: bigint
 }
 
-function writePayload(offer: Offer, ciphers: number): Uint8Array {
-  const bytes = new Uint8Array(HandshakePayload.bytes)
-  const view = new DataView(bytes.buffer)
+/** Writes {@link HandshakePayload} to the start of `bytes`. */
+function writePayload(bytes: Uint8Array, offer: Offer, ciphers: number): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   view.setUint8(HandshakePayload.version, VERSION)
   view.setUint8(HandshakePayload.ciphers, ciphers)
   view.setUint16(HandshakePayload.features, offer.features, true)
   view.setBigUint64(HandshakePayload.bootId, offer.bootId, true)
-  return bytes
 }
 
-/** `bytes`: {@link HandshakePayload}.bytes, since the lengths of the messages are fixed. */
+/** `bytes` begins with a {@link HandshakePayload}, since the lengths of the messages are fixed. */
 function readPayload(bytes: Uint8Array): Payload {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   return {
@@ -332,10 +349,13 @@ function pathOf(index: number): number {
   return index & (PATH_IDS - 1)
 }
 
-function assertIndexAndPsk(index: number, psk: Uint8Array): void {
+function assertIndex(index: number): void {
   assert(
     index >= 0 && index < INDEX_LIMIT && pathOf(index) === 0,
     'a sender index with path bits or too large',
   )
+}
+
+function assertPsk(psk: Uint8Array): void {
   assert(psk.length === PSK_BYTES, 'a pre-shared key has 32 bytes')
 }

@@ -1,6 +1,6 @@
 /**
  * The two macs at the end of a handshake message, after WireGuard (section 5.4.4 of its paper):
- * mac1 = mac(hash("plait 1 mac1" ‖ receiver's public key), message up to mac1) proves that the sender knows whom it
+ * mac1 = mac(hash("plait 2 mac1" ‖ receiver's public key), message up to mac1) proves that the sender knows whom it
  * talks to; mac2 = mac(cookie, message up to mac2) that it receives at the address it sends from, and is zero without
  * a cookie. The receiver checks both before any Diffie-Hellman.
  */
@@ -11,8 +11,8 @@ import type { Primitives } from './primitives.js'
 export const COOKIE_BYTES = 16
 export const COOKIE_KEY_BYTES = 32
 
-const LABEL_MAC1 = ascii('plait 1 mac1')
-const LABEL_COOKIE = ascii('plait 1 cookie')
+const LABEL_MAC1 = ascii('plait 2 mac1')
+const LABEL_COOKIE = ascii('plait 2 cookie')
 
 /** Key of mac1 on messages to the owner of `receiverPublicKey`, 64 bytes. */
 export function mac1Key(primitives: Primitives, receiverPublicKey: Uint8Array): Uint8Array {

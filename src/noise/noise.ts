@@ -198,6 +198,8 @@ export class HandshakeState {
   private messageIndex = 0
   /** rs; the responder has it after message 1. */
   remotePublicKey: Uint8Array | undefined
+  /** h right before the payload of the last message read: all that the two ends said up to there. */
+  payloadHash: Uint8Array = NOTHING
 
   constructor(
     private readonly primitives: Primitives,
@@ -232,8 +234,11 @@ export class HandshakeState {
     this.symmetric.mixHash(clear)
   }
 
-  /** The next message; undefined when the other end's key is a point of low order. */
-  writeMessage(payload: Uint8Array): Uint8Array | undefined {
+  /**
+   * The next message; undefined when the other end's key is a point of low order. A payload that depends on what
+   * stands before it is made from h at that point: the reader's {@link payloadHash}.
+   */
+  writeMessage(payload: Uint8Array | ((hash: Uint8Array) => Uint8Array)): Uint8Array | undefined {
     const parts: Uint8Array[] = []
     for (const token of this.tokens(this.options.initiator)) {
       switch (token) {
@@ -254,7 +259,8 @@ export class HandshakeState {
           if (!this.mixDh(this.symmetric, token, this.remoteEphemeral, this.remotePublicKey)) return undefined
       }
     }
-    parts.push(this.symmetric.encryptAndHash(payload))
+    const bytes = typeof payload === 'function' ? payload(this.symmetric.hash) : payload
+    parts.push(this.symmetric.encryptAndHash(bytes))
     this.messageIndex++
     return joinBytes(parts)
   }
@@ -271,6 +277,7 @@ export class HandshakeState {
     const symmetric = this.symmetric.clone()
     let remoteEphemeral = this.remoteEphemeral
     let remotePublicKey = this.remotePublicKey
+    let payloadHash = this.payloadHash
     let at = 0
     const take = (bytes: number): Uint8Array => {
       const part = message.subarray(at, at + bytes)
@@ -297,6 +304,7 @@ export class HandshakeState {
             if (!this.mixDh(symmetric, token, remoteEphemeral, remotePublicKey)) return undefined
         }
       }
+      payloadHash = symmetric.hash
       return symmetric.decryptAndHash(take(Math.max(0, message.length - at)))
     }
     const payload = read()
@@ -308,6 +316,7 @@ export class HandshakeState {
     this.symmetric = symmetric
     this.remoteEphemeral = remoteEphemeral
     this.remotePublicKey = remotePublicKey
+    this.payloadHash = payloadHash
     this.messageIndex++
     return payload
   }

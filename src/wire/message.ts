@@ -21,7 +21,7 @@ export const MessageType = {
   Control: 5,
 } as const
 
-export const VERSION = 1
+export const VERSION = 2
 
 // ---- sealed packets -------------------------------------------------------------------------------------------
 
@@ -96,7 +96,7 @@ export function unwrapStamp(stamp: number, reference: number): number {
 const PUBLIC_KEY_BYTES = 32
 export const MAC_BYTES = 16
 
-/** Payload of both handshake messages, encrypted by Noise. */
+/** What both handshake messages have in their payload, encrypted by Noise. */
 export const HandshakePayload = {
   /** Version of this protocol, u8. An end that does not speak it answers nothing and counts a reason. */
   version: 0,
@@ -107,6 +107,13 @@ export const HandshakePayload = {
   /** Random number of this run of the program, u64: another one means that the other end restarted. */
   bootId: 4,
   bytes: 12,
+} as const
+
+/** Payload of message 1: {@link HandshakePayload} and a proof. That of message 2 has no need of one. */
+export const InitiationPayload = {
+  /** Shows that the initiator has the pre-shared key, see noise/psk-proof.ts: else nothing is answered. */
+  pskProof: HandshakePayload.bytes,
+  bytes: HandshakePayload.bytes + MAC_BYTES,
 } as const
 
 /** Ciphers of sealed packets, a bit each. */
@@ -126,14 +133,14 @@ export const Feature = {
   Equalise: 2,
 } as const
 
-/** Message 1: `type | sender index 3 | e 32 | s 48 | payload 28 | mac1 16 | mac2 16`. */
+/** Message 1: `type | sender index 3 | e 32 | s 48 | payload 44 | mac1 16 | mac2 16`. */
 export const Initiation = {
   senderIndex: 1,
   noise: 4,
-  noiseBytes: PUBLIC_KEY_BYTES + PUBLIC_KEY_BYTES + TAG_BYTES + HandshakePayload.bytes + TAG_BYTES,
-  mac1: 4 + PUBLIC_KEY_BYTES * 2 + TAG_BYTES * 2 + HandshakePayload.bytes,
-  mac2: 4 + PUBLIC_KEY_BYTES * 2 + TAG_BYTES * 2 + HandshakePayload.bytes + MAC_BYTES,
-  bytes: 4 + PUBLIC_KEY_BYTES * 2 + TAG_BYTES * 2 + HandshakePayload.bytes + 2 * MAC_BYTES,
+  noiseBytes: PUBLIC_KEY_BYTES + PUBLIC_KEY_BYTES + TAG_BYTES + InitiationPayload.bytes + TAG_BYTES,
+  mac1: 4 + PUBLIC_KEY_BYTES * 2 + TAG_BYTES * 2 + InitiationPayload.bytes,
+  mac2: 4 + PUBLIC_KEY_BYTES * 2 + TAG_BYTES * 2 + InitiationPayload.bytes + MAC_BYTES,
+  bytes: 4 + PUBLIC_KEY_BYTES * 2 + TAG_BYTES * 2 + InitiationPayload.bytes + 2 * MAC_BYTES,
 } as const
 
 /** Message 2: `type | receiver index 3 | sender index 3 + 1 zero | e 32 | payload 28 | mac1 16 | mac2 16`. */

@@ -170,17 +170,28 @@ describeNetns('a client with', () => {
   it.each([
     ['the wrong public key of the server', 'badMac', { a: { peerKey: random() } }],
     ['a private key that the server does not know', 'handshakeUnknownPeer', { b: { peerKey: random() } }],
+    ['a preshared key that is not the server’s', 'handshakePsk', { a: { presharedKey: random() } }],
+    ['no preshared key where the server has one', 'handshakePsk', { b: { presharedKey: random() } }],
   ])('%s meets silence and is counted', { timeout: 40_000 }, async (_, drop, options) => {
     const answers = await attempt(options, async () => ((await net.drops('b'))[drop] ?? 0) >= 2)
     expect(answers).toEqual([])
   })
 
-  // The key comes into play with the second message: the server cannot tell, the client can.
-  it('a wrong preshared key gets no session and is counted', { timeout: 40_000 }, async () => {
+  it('a wrong preshared key is told of at both ends', { timeout: 40_000 }, async () => {
+    const failures = async (end: End): Promise<string[]> =>
+      ((await net.status(end))?.events ?? [])
+        .filter(({ kind }) => kind === 'handshake-failed')
+        .map(({ text }) => text)
     const options = { a: { presharedKey: random() } }
-    const answers = await attempt(options, async () => ((await net.drops('a'))['handshakeFailed'] ?? 0) >= 2)
-    const types = answers.map(({ payload }) => payload[0])
-    expect(types.filter((type) => type === MessageType.Data || type === MessageType.Control)).toEqual([])
+    const answers = await attempt(
+      options,
+      async () => (await failures('a')).length > 0 && (await failures('b')).length > 0,
+    )
+    expect(answers).toEqual([])
+    expect(await failures('a')).toEqual([expect.stringMatching(/no answer.*preshared key/)])
+    expect(await failures('b')).toEqual([expect.stringMatching(/another preshared key/)])
+    const drops = await net.drops('b')
+    expect(Object.keys(drops).filter((name) => name.startsWith('handshake'))).toEqual(['handshakePsk'])
   })
 
   /** Starts both ends and waits for `counted`; no session may come of it. Returns what the server sent. */
