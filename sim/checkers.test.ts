@@ -4,12 +4,8 @@ import { MILLISECOND, SECOND } from '../src/base/time.js'
 import { loadPrimitives } from '../src/io/primitives.js'
 import type { Primitives } from '../src/noise/primitives.js'
 import { type Conservation, checkConservation, checkPoolAtRest, checkProgress } from './checkers.js'
-import { runHandshake } from './handshake-run.js'
 import { Identity, ProtocolNumber, writePacket } from './inner-packet.js'
 import { Ledger } from './ledger.js'
-import { runLiveness } from './liveness-run.js'
-import { describeOutcome } from './outcome.js'
-import { runSafety } from './safety-run.js'
 import { DatagramFlow } from './traffic.js'
 import { World } from './world.js'
 
@@ -129,24 +125,4 @@ test('a core that swallows a packet, or hands one out twice, is found out', () =
     world.server.end.pool.take()
   })
   expect(leaked.join()).toContain('still held')
-})
-
-test('safety: every fault at random, nothing false delivered, everything accounted for', () => {
-  for (let seed = 1; seed <= 15; seed++) {
-    const outcome = runSafety(seed, primitives, 0.2)
-    expect(outcome.faults, describeOutcome(outcome)).toEqual([])
-  }
-}, 60_000)
-
-test('liveness: with some links broken for good, the bond makes progress on the others', () => {
-  for (let seed = 1; seed <= 25; seed++) {
-    const outcome = runLiveness(seed, primitives, 0.1)
-    expect(outcome.faults, describeOutcome(outcome)).toEqual([])
-  }
-}, 60_000)
-
-test('each mode gives the same trace for the same seed', () => {
-  for (const run of [runHandshake, runSafety, runLiveness]) {
-    expect(run(5, primitives, 0.1)).toEqual(run(5, primitives, 0.1))
-  }
 })

@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 import { OperatorError, OperatorErrors } from '../src/base/errors.js'
 import { loadPrimitives } from '../src/io/primitives.js'
 import { cpuSeconds, formatSpeed } from './cpu-time.js'
-import { MODES, type Mode, playSeed } from './modes.js'
+import { MODE_NAMES, type Mode, playSeeds } from './modes.js'
 import { describeOutcome } from './outcome.js'
 import { CONGESTIONS, POLICIES, runAll, runOne, type ScenarioFlags } from './scenario-command.js'
 
@@ -17,8 +17,10 @@ usage: npm run sim -- [--mode MODE] [--minutes M]          faults at random, fro
   --mode MODE         safety (default): every fault at random; nothing false may ever be delivered
                       liveness: some links are broken for good; progress all the same
                       handshake: faults around the handshake; traffic 5 s after they end
+                      all: each seed in each of these modes
   --minutes M         virtual minutes of a safety or liveness run (default 1)
   --quiet             only failing seeds and the sum
+  --stop              end at the first failing seed
   --congestion NAME   of all TCP traffic of a scenario: cubic or bbr
   --policy NAME       auto or bond
   --scheduler NAME    adaptive, weighted or redundant
@@ -26,6 +28,9 @@ usage: npm run sim -- [--mode MODE] [--minutes M]          faults at random, fro
   --json              the result of a scenario as one JSON object
   --markdown          the table of --all as Markdown
 `
+
+/** Whoever waits for thousands of runs sees a line now and then. */
+const PROGRESS_EVERY = 300
 
 function usage(text: string): OperatorError {
   return new OperatorError('usage', text, { remedy: 'see npm run sim -- --help' })
@@ -59,6 +64,7 @@ async function main(): Promise<number> {
       mode: { type: 'string', default: 'safety' },
       minutes: { type: 'string' },
       quiet: { type: 'boolean', default: false },
+      stop: { type: 'boolean', default: false },
       scenario: { type: 'string' },
       all: { type: 'boolean', default: false },
       congestion: { type: 'string' },
@@ -92,18 +98,24 @@ async function main(): Promise<number> {
     return runAll(flags, primitives, print, (text) => void process.stderr.write(text)) ? 0 : 1
   }
   if (values.scenario !== undefined) return runOne(values.scenario, flags, primitives, print) ? 0 : 1
-  const mode = choice('mode', values.mode, Object.keys(MODES) as Mode[])!
+  const mode = choice<Mode | 'all'>('mode', values.mode, [...MODE_NAMES, 'all'])!
   const minutes = numberOption('minutes', values.minutes, 1, false)
+  const modes = mode === 'all' ? MODE_NAMES : [mode]
+  let played = 0
   let failed = 0
   let virtualSeconds = 0
   const before = cpuSeconds()
-  for (let i = 0; i < runs; i++) {
-    const outcome = playSeed(mode, seed + i, primitives, minutes)
+  playSeeds(modes, seed, runs, primitives, minutes, (outcome) => {
+    played++
     virtualSeconds += outcome.virtualSeconds
-    if (outcome.faults.length > 0) failed++
-    if (!values.quiet || outcome.faults.length > 0) print(`${describeOutcome(outcome)}\n`)
-  }
-  if (runs > 1) print(`${runs - failed} of ${runs} seeds without a fault\n`)
+    const faulty = outcome.faults.length > 0
+    if (faulty) failed++
+    if (!values.quiet || faulty) print(`${describeOutcome(outcome)}\n`)
+    if (values.quiet && played % PROGRESS_EVERY === 0)
+      process.stderr.write(`${played} runs, up to seed ${outcome.seed}\n`)
+    return !(faulty && values.stop)
+  })
+  if (played > 1) print(`${played - failed} of ${played} runs without a fault\n`)
   print(`${formatSpeed(virtualSeconds, cpuSeconds() - before)}\n`)
   return failed > 0 ? 1 : 0
 }

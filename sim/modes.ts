@@ -14,6 +14,7 @@ export const MODES = {
 } as const satisfies Record<string, Run>
 
 export type Mode = keyof typeof MODES
+export const MODE_NAMES = Object.keys(MODES) as Mode[]
 
 /** One seed of a mode; whatever goes wrong in it is a fault of its outcome. */
 export function playSeed(mode: Mode, seed: number, primitives: Primitives, minutes: number): Outcome {
@@ -23,5 +24,19 @@ export function playSeed(mode: Mode, seed: number, primitives: Primitives, minut
   } catch (error) {
     const how = `--mode ${mode}${mode === 'handshake' ? '' : ` --minutes ${minutes}`}`
     return outcomeOfException(seed, mode, how, error)
+  }
+}
+
+/** Plays seeds one after the other, each in every mode given, and tells of each; ends early if `tell` says false. */
+export function playSeeds(
+  modes: readonly Mode[],
+  first: number,
+  count: number,
+  primitives: Primitives,
+  minutes: number,
+  tell: (outcome: Outcome) => boolean,
+): void {
+  for (let seed = first; seed < first + count; seed++) {
+    for (const mode of modes) if (!tell(playSeed(mode, seed, primitives, minutes))) return
   }
 }
