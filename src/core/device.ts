@@ -41,7 +41,7 @@ import { OpenRun, receiveDatagrams } from './receive.js'
 import { MissingRanges } from './repair.js'
 import { feedbackDue, feedbackPath, sendFeedback } from './reports.js'
 import { Retention } from './retention.js'
-import { schedule, seal, sendFromTun } from './send.js'
+import { BulkRun, schedule, seal, sendFromTun } from './send.js'
 import { type Channel, Session } from './session.js'
 
 export interface DeviceConfig {
@@ -105,6 +105,7 @@ export class Device {
   readonly view = new PacketView()
   readonly openRun = new OpenRun()
   readonly sealRows = new Uint32Array(64 * SEAL_WORDS)
+  readonly bulkRun = new BulkRun()
   readonly pendingPeers: Peer[] = []
   readonly retention: Retention
   readonly missing = new MissingRanges()

@@ -59,6 +59,12 @@ export class EgressSlots {
     this.kind = new Uint16Array(slotCount)
   }
 
+  /** What is known of a packet that leaves without having waited; repair asks for it. */
+  describe(slot: number, bucket: number, packetClass: number, bytes: number): void {
+    this.bytes[slot] = bytes
+    this.kind[slot] = bucket | (packetClass << BUCKET_BITS)
+  }
+
   bucketOf(slot: number): number {
     return this.kind[slot]! & BUCKET_BITS_MASK
   }

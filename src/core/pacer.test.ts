@@ -37,3 +37,19 @@ test('what may not wait overdraws, and those after it pay', () => {
   expect(pacer.waitUs(18 * MILLISECOND)).toBe(0)
   expect(pacer.mayISend(18 * MILLISECOND)).toBe(true)
 })
+
+test('tells beforehand how much it will let go', () => {
+  for (const idleUs of [0, 300, 1_999, 2_000, SECOND]) {
+    const pacer = new Pacer()
+    pacer.sent(1_000, 1e6, 0)
+    const now = 1_000 - 2 * MILLISECOND + idleUs
+    const credit = pacer.creditBytes(1e6, now)
+    let bytes = 0
+    while (pacer.mayISend(now) && pacer.waitUs(now) === 0) {
+      pacer.sent(10, 1e6, now)
+      bytes += 10
+    }
+    expect(bytes).toBeGreaterThanOrEqual(credit)
+    expect(bytes).toBeLessThanOrEqual(credit + 10)
+  }
+})

@@ -19,6 +19,11 @@ export class Pacer {
     return this.nextAt > now ? this.nextAt - now : 0
   }
 
+  /** How many bytes may start to go out now, one after the other, before {@link mayISend} says no. */
+  creditBytes(rateBytesPerSec: number, now: Instant): number {
+    return (Math.min(CREDIT_US, now - this.nextAt) * rateBytesPerSec) / SECOND
+  }
+
   /** `bytes` go out at `rate`. Packets that may not wait overdraw: those after them pay. */
   sent(bytes: number, rateBytesPerSec: number, now: Instant): void {
     if (this.nextAt < now - CREDIT_US) {

@@ -20,6 +20,7 @@ import {
 } from '../base/datagram-batch.js'
 import { PACKET_BYTES_MAX, SLOT_BYTES, SLOT_HEADROOM, SLOT_WORDS, SlotFlag } from '../base/packet-pool.js'
 import type { Instant } from '../base/time.js'
+import { innerLength } from '../wire/ip.js'
 import {
   DATA_OVERHEAD_BYTES,
   INDEX_PATH_BITS,
@@ -39,9 +40,10 @@ import { handleHandshake } from './handshakes.js'
 import type { Link } from './link.js'
 import { OPEN_FAILED, SEAL_WORDS } from './packet-cipher.js'
 import { acceptChannel, roam } from './path-keeper.js'
+import type { Peer } from './peer.js'
 import { reconstructCounter } from './replay-window.js'
 import { handleControl } from './reports.js'
-import type { Session } from './session.js'
+import type { Channel, Session } from './session.js'
 
 const INNER_HEADER_AT = SLOT_HEADROOM - INNER_HEADER_BYTES
 const INNER_HEADER_WORD = INNER_HEADER_AT / 4
@@ -59,6 +61,13 @@ export class OpenRun {
   readonly ids = new Uint8Array(OPEN_BATCH)
   count = 0
   session: Session | undefined
+  // What the packet before was found to be: most are of the same kind.
+  /** Its channel, if its address is the path's, and the place of that address in the batch. */
+  channel: Channel | undefined
+  addressAt = 0
+  /** Its inner source, if that was the peer's: IPv4 only. */
+  source = 0
+  sourceKnown = false
 }
 
 export function receiveDatagrams(device: Device, link: Link, batch: DatagramBatch, now: Instant): void {
@@ -85,11 +94,13 @@ export function receiveDatagrams(device: Device, link: Link, batch: DatagramBatc
       drops.count(Drop.unknownIndex)
       continue
     }
-    if (session !== run.session || run.count === OPEN_BATCH) openAndAccept(device, link, batch, now)
-    // Dealing with the run may have ended the session.
-    if (session.destroyed || session.expired(now)) {
-      drops.count(Drop.sessionExpired)
-      continue
+    if (session !== run.session || run.count === OPEN_BATCH) {
+      openAndAccept(device, link, batch, now)
+      // Dealing with the run may have ended the session.
+      if (session.destroyed || session.expired(now)) {
+        drops.count(Drop.sessionExpired)
+        continue
+      }
     }
     const slot = pool.take()
     if (slot < 0) {
@@ -130,6 +141,8 @@ function openAndAccept(device: Device, link: Link, batch: DatagramBatch, now: In
   const { session, count } = run
   if (session === undefined || count === 0) return
   session.receiveKey.open(device.pool.slab, batch.slab, run.rows, 0, count)
+  run.channel = undefined
+  run.sourceKnown = false
   for (let n = 0; n < count; n++) accept(device, session, link, batch, n, now)
   run.count = 0
   run.session = undefined
@@ -196,8 +209,13 @@ function accept(
     path.health.onReceived(path.state === 'down' ? 1 : counter - newest, 1, now)
     channel.newest = counter
     channel.newestAt = receivedAt
-    if (path.link !== link || !sameRemote(path.remote, 0, batch.addresses, addressAt)) {
-      roam(channel, link, batch.addresses, addressAt, now)
+    if (run.channel !== channel || run.addressAt !== addressAt) {
+      if (path.link === link && sameRemote(path.remote, 0, batch.addresses, addressAt)) {
+        run.channel = channel
+        run.addressAt = addressAt
+      } else {
+        roam(channel, link, batch.addresses, addressAt, now)
+      }
     }
   } else {
     channel.gaps.fill(counter)
@@ -233,17 +251,17 @@ function accept(
   peer.activeAt = now
   pool.length[slot] = opened - INNER_HEADER_BYTES
   pool.flags[slot] = stampAndFlags & PacketFlag.ChecksumPartial ? SlotFlag.ChecksumPartial : 0
-  const { view } = device
-  if (opened === INNER_HEADER_BYTES || !view.parse(pool, slot)) {
+  const innerBytes = innerLength(pool, slot)
+  if (innerBytes < 0) {
     refuse(device, slot, Drop.malformedInner)
     return
   }
-  if (device.allowedIps.lookup(view.words, view.sourceAt, view.addressWords) !== peer.index) {
+  if (!sourceAllowed(device, peer, slot)) {
     refuse(device, slot, Drop.sourceNotAllowed)
     return
   }
   peer.packetsIn++
-  peer.bytesIn += view.length
+  peer.bytesIn += innerBytes
   const sequence = order & SEQUENCE_MASK
   peer.resequencer.receive(
     slot,
@@ -253,6 +271,20 @@ function accept(
     stampAndFlags & 0xf,
     now,
   )
+}
+
+/** Whether the inner source of the well-formed packet in `slot` is the peer's. */
+function sourceAllowed(device: Device, peer: Peer, slot: number): boolean {
+  const { openRun: run, allowedIps } = device
+  const { words } = device.pool
+  const at = slot * SLOT_WORDS + SLOT_HEADROOM / 4
+  if (((words[at]! >>> 4) & 15) === 6) return allowedIps.lookup(words, at + 2, 4) === peer.index
+  const source = words[at + 3]!
+  if (run.sourceKnown && run.source === source) return true
+  if (allowedIps.lookup(words, at + 3, 1) !== peer.index) return false
+  run.source = source
+  run.sourceKnown = true
+  return true
 }
 
 function refuse(device: Device, slot: number, reason: number): void {

@@ -1,5 +1,5 @@
 import { type Instant, SECOND } from '../base/time.js'
-import { STAMP_BITS, STAMP_MASK } from '../wire/message.js'
+import { STAMP_BITS } from '../wire/message.js'
 
 /** One-way delays apart by more than this mean that a clock jumped or the silence was long: begin anew. */
 const REBASE_US = 60 * SECOND
@@ -52,6 +52,5 @@ export class RelativeClock {
 
 /** `difference` taken modulo 2^28 into ±134 s, keeping its fraction of a microsecond out. */
 function signed(difference: number): number {
-  const low = Math.round(difference) % (STAMP_MASK + 1)
-  return (low << (32 - STAMP_BITS)) >> (32 - STAMP_BITS)
+  return (Math.round(difference) << (32 - STAMP_BITS)) >> (32 - STAMP_BITS)
 }

@@ -15,7 +15,12 @@ export interface Scheduler {
    * how many of {@link chosen} are valid; 0 when no path may take it now.
    */
   pick(packetClass: number, bulkBytes: number, now: Instant): number
-  /** `bytes` on the wire were given to `path`. */
+  /**
+   * After a {@link pick} of 1 for bulk: it would choose the same path again until it has been given so many bytes on the
+   * wire, and once more for the packet with which that is reached. 0: nothing is known beyond the one packet.
+   */
+  runBytes(now: Instant): number
+  /** `bytes` on the wire, of one packet or of a run, were given to `path`. */
   sent(path: Path, bytes: number, now: Instant): void
   /** After a {@link pick} of 0: when to ask again if nothing else happens. */
   nextRoomAt(now: Instant): Instant

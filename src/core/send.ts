@@ -8,6 +8,8 @@
  *     5 schedule   Scheduler.pick              pulled while links have room
  *     6 number     bucket's sequence           as late as can be: a dropped packet leaves no gap
  *     7 seal       counter, header, cipher     pulled by pollTransmit, a batch a call
+ *
+ * Bulk for which nothing has to wait takes 4 and 5 in a run, see {@link BulkRun}.
  */
 import {
   ADDRESS_WORDS,
@@ -30,23 +32,51 @@ import {
   receiverIndexOf,
   stampWord,
 } from '../wire/message.js'
+import { BATCH_PACKETS } from './constants.js'
 import type { Device } from './device.js'
 import { Drop } from './drop-reasons.js'
+import { PacketClass } from './flow-table.js'
 import type { Link } from './link.js'
 import { SEAL_WORDS } from './packet-cipher.js'
 import type { Peer } from './peer.js'
-import { OUTER_BYTES, type Session } from './session.js'
+import { OUTER_BYTES } from './session.js'
 
 /** Where the sealed header stands in a slot, in words: right before the packet. */
 const INNER_HEADER_WORD = (SLOT_HEADROOM - INNER_HEADER_BYTES) / 4
 /** Packets sealed by one call of the cipher. */
 const SEAL_BATCH = 64
 
+/**
+ * The bulk packets of a batch that are for one peer. Where nothing waits and a path has room for several they pass the queue
+ * by, in a run for which the path is chosen once: then the machine is the limit and not a link.
+ */
+export class BulkRun {
+  readonly slots = new Uint32Array(BATCH_PACKETS)
+  readonly buckets = new Uint16Array(BATCH_PACKETS)
+  count = 0
+  peer: Peer | undefined
+
+  add(slot: number, bucket: number): void {
+    this.slots[this.count] = slot
+    this.buckets[this.count] = bucket
+    this.count++
+  }
+}
+
 /** Stages 1 to 4 for a batch from the TUN, whose slots it takes over; then as much of 5 and 6 as the links take. */
 export function sendFromTun(device: Device, batch: PacketBatch, now: Instant): void {
-  const { pool, drops, view, allowedIps, peers } = device
+  const { pool, drops, view, allowedIps, peers, bulkRun } = device
+  // The packet before this one was added to the run, in `bucket`.
+  let inRun = false
+  let bucket = 0
   for (let i = 0; i < batch.count; i++) {
     const slot = batch.slots[i]!
+    // Pieces of one superpacket: what holds for the first holds for all.
+    if (inRun && bulkRun.count < BATCH_PACKETS && view.continues(pool, slot)) {
+      bulkRun.add(slot, bucket)
+      continue
+    }
+    inRun = false
     if (!view.parse(pool, slot)) {
       drops.count(Drop.tunMalformed)
       pool.release(slot)
@@ -59,15 +89,82 @@ export function sendFromTun(device: Device, batch: PacketBatch, now: Instant): v
       continue
     }
     const peer = peers[owner]!
-    peer.flows.classify(view, now)
+    const { flows } = peer
+    flows.classify(view, now)
     peer.activeAt = now
-    peer.egress.enqueue(slot, peer.flows.bucket, peer.flows.packetClass, view.length, now)
     if (!peer.pending) {
       peer.pending = true
       device.pendingPeers.push(peer)
     }
+    bucket = flows.bucket
+    if (bulkRun.count === BATCH_PACKETS) scheduleRun(device, bulkRun, now)
+    inRun = flows.packetClass === PacketClass.Bulk && (bulkRun.count === 0 || bulkRun.peer === peer)
+    if (inRun) {
+      bulkRun.peer = peer
+      bulkRun.add(slot, bucket)
+    } else {
+      peer.egress.enqueue(slot, bucket, flows.packetClass, view.length, now)
+    }
   }
   batch.count = 0
+  if (bulkRun.count > 0) scheduleRun(device, bulkRun, now)
+}
+
+/** Stages 4 to 6 for the bulk of a batch: past the queue while nothing waits in it, into it from then on. */
+function scheduleRun(device: Device, run: BulkRun, now: Instant): void {
+  const peer = run.peer!
+  const { egress, scheduler } = peer
+  const { length } = device.pool
+  // Whatever has come before, and whatever goes before bulk.
+  if (egress.packets > 0) schedule(device, peer, now)
+  let next = 0
+  while (next < run.count && egress.packets === 0 && scheduler.pick(PacketClass.Bulk, 0, now) === 1) {
+    const passed = transmitRun(device, peer, run, next, scheduler.runBytes(now), now)
+    if (passed === 0) break
+    next += passed
+  }
+  for (; next < run.count; next++) {
+    const slot = run.slots[next]!
+    egress.enqueue(slot, run.buckets[next]!, PacketClass.Bulk, length[slot]!, now)
+  }
+  run.count = 0
+}
+
+/** Numbers packets of `run` from `from` on and gives them to the chosen path until it has `bytesMax`; returns how many. */
+function transmitRun(
+  device: Device,
+  peer: Peer,
+  run: BulkRun,
+  from: number,
+  bytesMax: number,
+  now: Instant,
+): number {
+  const { pool, retention, egressSlots } = device
+  const { words, length } = pool
+  const { scheduler, flows } = peer
+  const path = scheduler.chosen[0]!
+  const { link } = path
+  const channel = path.channel!
+  const stamp = stampWord(now, 0)
+  let wireBytes = 0
+  let index = from
+  for (; index < run.count && wireBytes < bytesMax && link.hasRoom; index++) {
+    const slot = run.slots[index]!
+    const bucket = run.buckets[index]!
+    const bytes = length[slot]!
+    const at = slot * SLOT_WORDS + INNER_HEADER_WORD
+    words[at] = stamp | (pool.flags[slot]! & SlotFlag.ChecksumPartial ? PacketFlag.ChecksumPartial : 0)
+    words[at + 1] = orderWord(bucket, flows.nextSequence(bucket))
+    retention.firstSent(slot, now)
+    egressSlots.describe(slot, bucket, PacketClass.Bulk, bytes)
+    link.push(slot, channel)
+    wireBytes += bytes + DATA_OVERHEAD_BYTES + OUTER_BYTES
+  }
+  const packets = index - from
+  peer.packetsOut += packets
+  peer.bytesOut += wireBytes - packets * (DATA_OVERHEAD_BYTES + OUTER_BYTES)
+  scheduler.sent(path, wireBytes, now)
+  return packets
 }
 
 /** Stages 5 and 6 while there is something to send and a path that may take it. */
@@ -129,56 +226,64 @@ export function transmit(
 /** Stage 7: what was given to `link` becomes datagrams of `out`, as far as there is room. */
 export function seal(device: Device, link: Link, out: DatagramBatch, now: Instant): void {
   sendReady(link, out)
-  const { pool, sealRows } = device
-  const { length } = pool
-  let session: Session | undefined
-  let rows = 0
-  let addressOf: Uint32Array | undefined
-  let address = -1
-  const end = link.end
   let index = link.first
-  for (; index < end; index++) {
+  while (index < link.end) {
+    const sealed = sealRun(device, link, out, index, now)
+    if (sealed === 0) break
+    index += sealed
+  }
+  link.consumed(index)
+}
+
+/** Seals from entry `from` on while they are of one channel, one call of the cipher at most; returns how many. */
+function sealRun(device: Device, link: Link, out: DatagramBatch, from: number, now: Instant): number {
+  const channel = link.channelAt(from)
+  const { session, path, sent } = channel
+  const { pool, retention, sealRows } = device
+  const { length } = pool
+  const idleUs = path.pacer.idleUs
+  const kept = path.retains && session.peer.scheduler.repairs
+  const header = headerWord(MessageType.Data, receiverIndexOf(session.remoteIndex, channel.id))
+  const address = session.destroyed ? 0 : addAddress(out, path.remote)
+  if (address < 0) return 0
+  const firstCounter = sent.next
+  const end = Math.min(link.end, from + SEAL_BATCH)
+  let bytesRun = 0
+  let rows = 0
+  let index = from
+  for (; index < end && link.channelAt(index) === channel; index++) {
     const slot = link.slotAt(index)
-    const channel = link.channelAt(index)
     const bytes = length[slot]! + DATA_OVERHEAD_BYTES
-    const { path } = channel
     if (out.count === out.capacity || out.bytes + bytes > out.slab.length) break
-    if (channel.session !== session || rows === SEAL_BATCH) {
-      if (rows > 0) session!.sendKey.seal(out.slab, pool.slab, sealRows, 0, rows)
-      rows = 0
-      session = channel.session
-    }
-    if (!session.destroyed && path.remote !== addressOf) {
-      address = addAddress(out, path.remote)
-      if (address < 0) break
-      addressOf = path.remote
-    }
-    path.unsealedBytes = Math.max(0, path.unsealedBytes - bytes - OUTER_BYTES)
-    if (session.destroyed) {
-      device.drops.count(Drop.sessionExpired)
-      continue
-    }
-    const kept = path.retains && session.peer.scheduler.repairs
-    const counter = channel.take(bytes, kept ? slot : -1, device.retention.ticketOf(slot), true, now)
+    bytesRun += bytes
+    if (session.destroyed) continue
+    const counter = sent.add(bytes + OUTER_BYTES, kept ? slot : -1, retention.ticketOf(slot), idleUs, now)
     // The ring of sent packets takes over the link's hold, or it ends once the packet is sealed.
     if (kept) link.keepAt(index)
     const at = rows * SEAL_WORDS
     sealRows[at] = slot * SLOT_BYTES + SLOT_HEADROOM - INNER_HEADER_BYTES
     sealRows[at + 1] = length[slot]! + INNER_HEADER_BYTES
     sealRows[at + 2] = out.bytes
-    sealRows[at + 3] = headerWord(MessageType.Data, receiverIndexOf(session.remoteIndex, channel.id))
+    sealRows[at + 3] = header
     sealRows[at + 4] = counter
     sealRows[at + 5] = channel.id
     sealRows[at + 6] = counter
     sealRows[at + 7] = counter / 4_294_967_296
     rows++
     addRow(out, bytes, address)
-    path.packetsOut++
-    path.bytesOut += bytes
+  }
+  const packets = index - from
+  path.unsealedBytes = Math.max(0, path.unsealedBytes - bytesRun - packets * OUTER_BYTES)
+  if (session.destroyed) {
+    device.drops.count(Drop.sessionExpired, packets)
+  } else if (rows > 0) {
+    session.sendKey.seal(out.slab, pool.slab, sealRows, 0, rows)
+    channel.sentRun(firstCounter, now)
+    path.packetsOut += packets
+    path.bytesOut += bytesRun
     path.lastSentAt = now
   }
-  if (rows > 0) session!.sendKey.seal(out.slab, pool.slab, sealRows, 0, rows)
-  link.consumed(index)
+  return packets
 }
 
 /** Control and handshake datagrams go first: they are few, and data waits for what they say. */

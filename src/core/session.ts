@@ -86,6 +86,15 @@ export class Channel {
     return counter
   }
 
+  /** Data packets were given the counters from `firstCounter` on, all of which the other end is to report. */
+  sentRun(firstCounter: number, now: Instant): void {
+    const { next } = this.sent
+    this.session.packetsSent += next - firstCounter
+    this.session.peer.asked(now)
+    if (!this.waiting) this.askingSince = now
+    this.newestAsking = next - 1
+  }
+
   /** The other end reported `newest`: what is still unreported is younger. */
   reported(newest: number): void {
     this.reportedNewest = newest

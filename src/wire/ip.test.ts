@@ -247,6 +247,69 @@ describe('PacketView', () => {
   })
 })
 
+describe('continues', () => {
+  const OTHER = 2
+  /** As {@link put}, into the slot behind. */
+  const putOther = (bytes: ArrayLike<number>): void => {
+    pool.slab.set(bytes, pool.packetAt(OTHER))
+    pool.length[OTHER] = bytes.length
+  }
+  const first = (): Uint8Array => ipv4({ protocol: Protocol.Tcp, payload: tcp(TcpFlag.Ack, 1000) })
+
+  it('knows the next segment of the same flow, and its length', () => {
+    put(first())
+    view.parse(pool, SLOT)
+    putOther(ipv4({ protocol: Protocol.Tcp, payload: tcp(TcpFlag.Ack | TcpFlag.Psh, 500) }))
+    expect(view.continues(pool, OTHER)).toBe(true)
+    expect(view.length).toBe(20 + 32 + 500)
+  })
+
+  it('says yes only where the parser finds the same flow and data', () => {
+    let yes = 0
+    fc.assert(
+      fc.property(
+        fc.nat(63),
+        fc.integer({ min: 0, max: 255 }),
+        fc.boolean(),
+        fc.constantFrom(0, 40, 1000),
+        (at, value, cut, dataBytes) => {
+          put(first())
+          view.parse(pool, SLOT)
+          const packet = ipv4({ protocol: Protocol.Tcp, payload: tcp(TcpFlag.Ack, dataBytes) })
+          packet[at] = value
+          putOther(cut ? packet.subarray(0, packet.length - 1) : packet)
+          if (!view.continues(pool, OTHER)) return
+          yes++
+          const length = view.length
+          const other = new PacketView()
+          expect(other.parse(pool, OTHER)).toBe(true)
+          expect(other.length).toBe(length)
+          const flow = (v: PacketView): unknown => [
+            ...[v.version, v.protocol, v.dscp, v.ecn, v.fragment, v.ports],
+            ...[v.words[v.sourceAt], v.words[v.destinationAt]],
+          ]
+          expect(flow(other)).toEqual(flow(view))
+          expect(other.payloadBytes).toBeGreaterThan(0)
+        },
+      ),
+      { numRuns: 3000 },
+    )
+    expect(yes).toBeGreaterThan(100)
+  })
+
+  it('leaves IPv6, UDP and fragments to the parser', () => {
+    const udpPacket = ipv4({ payload: udp(1000) })
+    const fragment = ipv4({ protocol: Protocol.Tcp, payload: tcp(TcpFlag.Ack, 1000), fragment: 0x2000 })
+    const version6 = ipv6({ next: Protocol.Tcp, payload: tcp(TcpFlag.Ack, 1000) })
+    for (const packet of [udpPacket, fragment, version6]) {
+      put(packet)
+      view.parse(pool, SLOT)
+      putOther(packet)
+      expect(view.continues(pool, OTHER)).toBe(false)
+    }
+  })
+})
+
 describe('markCe', () => {
   it('marks IPv4 and keeps its checksum right, whatever the header', () => {
     fc.assert(

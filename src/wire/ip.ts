@@ -30,6 +30,8 @@ const HEADROOM_WORDS = SLOT_HEADROOM / 4
 const IPV4_HEADER_BYTES_MIN = 20
 const IPV6_HEADER_BYTES = 40
 const TCP_HEADER_BYTES_MIN = 20
+/** IPv4 without options, and the longest TCP header: what is longer has data. */
+const HEADERS_BYTES_MAX = IPV4_HEADER_BYTES_MIN + 60
 const UDP_HEADER_BYTES = 8
 /** A packet with more extension headers than this is carried, but as a flow without ports. */
 const EXTENSION_HEADERS_MAX = 8
@@ -172,6 +174,38 @@ export class PacketView {
         return
       }
     }
+  }
+
+  /**
+   * Whether the packet in `slot` is another segment with data of the flow that was parsed last, by a look at the header
+   * words that all pieces of a superpacket have in common; {@link length} is then its own, the rest stays. IPv4 without
+   * options only; no does not mean that it is not.
+   */
+  continues(pool: PacketPool, slot: number): boolean {
+    const { words, sourceAt } = this
+    const last = sourceAt - 3
+    const at = slot * SLOT_WORDS + HEADROOM_WORDS
+    const first = words[at]!
+    const bytes = ((first >>> 8) & 0xff00) | (first >>> 24)
+    if (
+      this.version !== 4 ||
+      this.protocol !== Protocol.Tcp ||
+      this.fragment ||
+      (first & 15) !== IPV4_HEADER_BYTES_MIN / 4 ||
+      bytes <= HEADERS_BYTES_MAX ||
+      bytes !== pool.length[slot]
+    ) {
+      return false
+    }
+    // Version, header length, DSCP and ECN; fragments; protocol; addresses; ports; length of the TCP header.
+    if (((first ^ words[last]!) & 0xffff) !== 0) return false
+    if ((words[at + 1]! ^ words[last + 1]!) >>> 16 !== 0) return false
+    if (((words[at + 2]! ^ words[last + 2]!) & 0xff00) !== 0) return false
+    if (words[at + 3] !== words[last + 3] || words[at + 4] !== words[last + 4]) return false
+    if (words[at + 5] !== words[last + 5]) return false
+    if (((words[at + 8]! ^ words[last + 8]!) & 0xf0) !== 0) return false
+    this.length = bytes
+    return true
   }
 
   private parseTransport(at: number): void {

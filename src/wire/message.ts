@@ -70,9 +70,9 @@ export function writeIndex(bytes: Uint8Array, at: number, index: number): void {
   bytes[at + 1] = (index >> 8) & 0xff
   bytes[at + 2] = index >> 16
 }
-/** Word 0 of the sealed header. `stampUs` may be any instant; its low 28 bits go out. */
+/** Word 0 of the sealed header. `stampUs` may be any instant; its low 28 bits go out, as the shift leaves the rest behind. */
 export function stampWord(stampUs: number, flags: number): number {
-  return (((stampUs % (STAMP_MASK + 1)) << 4) | flags) >>> 0
+  return ((stampUs << 4) | flags) >>> 0
 }
 /** Word 1 of the sealed header. */
 export function orderWord(bucket: number, sequence: number): number {

@@ -35,6 +35,8 @@ export class AdaptiveScheduler implements Scheduler {
   readonly chosen: Path[] = []
   private paths: readonly Path[] = []
   private copyBytes = COPY_BYTES_MAX / 4
+  /** The last bulk packet's path was the best and not merely a free one. */
+  private choseBest = false
 
   setPaths(paths: readonly Path[]): void {
     this.paths = [...paths]
@@ -44,6 +46,16 @@ export class AdaptiveScheduler implements Scheduler {
     return packetClass === PacketClass.Bulk
       ? this.pickBulk(bulkBytes, now)
       : this.pickUrgent(packetClass, now)
+  }
+
+  /**
+   * The best path stays the best while it has credit: its pacer makes nobody wait before that is used up, and what the
+   * others promise does not change. So on links that are not the limit a whole batch takes one decision.
+   */
+  runBytes(now: Instant): number {
+    if (!this.choseBest) return 0
+    const { pacer, rate, inFlightBytes } = this.chosen[0]!
+    return Math.min(pacer.creditBytes(rate.pacingBytesPerSec, now), rate.inFlightBytesMax - inFlightBytes)
   }
 
   sent(path: Path, bytes: number, now: Instant): void {
@@ -89,6 +101,7 @@ export class AdaptiveScheduler implements Scheduler {
       if (waitUs < Math.min((freeUs - bestUs) / 2, SPILL_US_MAX)) return 0
     }
     this.chosen[0] = free
+    this.choseBest = free === best
     return 1
   }
 

@@ -22,6 +22,11 @@ export class RedundantScheduler implements Scheduler {
     return count
   }
 
+  /** Each packet has a choice of its own. */
+  runBytes(): number {
+    return 0
+  }
+
   sent(): void {}
 
   nextRoomAt(): Instant {

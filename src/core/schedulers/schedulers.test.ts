@@ -217,4 +217,41 @@ describe('adaptive', () => {
     expect(scheduler.pick(PacketClass.Bulk, 1_500, 0)).toBe(0)
     expect(scheduler.pick(PacketClass.RealTime, 0, 0)).toBe(1)
   })
+
+  it('would choose as it says for a run of packets, and the run costs as much as its packets', () => {
+    for (const inFlightBytes of [0, 30_000, 90_000, 100_000]) {
+      const make = (): { scheduler: Scheduler; paths: Path[] } => {
+        const paths = [path(50_000_000, 9_000), path(20_000_000, 5_000), path(5_000_000, 4_000)]
+        for (const each of paths) Object.assign(each, { inFlightBytes })
+        const scheduler: Scheduler = new AdaptiveScheduler()
+        scheduler.setPaths(paths)
+        return { scheduler, paths }
+      }
+      const [singly, inRuns] = [make(), make()]
+      const now = 1_000_000
+      let sent = 0
+      for (;;) {
+        const count = inRuns.scheduler.pick(PacketClass.Bulk, 1e6, now)
+        expect(singly.scheduler.pick(PacketClass.Bulk, 1e6, now)).toBe(count)
+        if (count === 0) break
+        const bytesMax = inRuns.scheduler.runBytes(now)
+        const chosen = inRuns.scheduler.chosen[0]!
+        let bytes = 0
+        do {
+          // The one that is asked for each packet has chosen the same path.
+          const choice = singly.scheduler.chosen[0]!
+          expect(singly.paths.indexOf(choice)).toBe(inRuns.paths.indexOf(chosen))
+          singly.scheduler.sent(choice, 1_460, now)
+          Object.assign(choice, { inFlightBytes: choice.inFlightBytes + 1_460 })
+          bytes += 1_460
+          sent++
+        } while (bytes < bytesMax && singly.scheduler.pick(PacketClass.Bulk, 1e6, now) === 1)
+        expect(bytes).toBeGreaterThanOrEqual(bytesMax)
+        inRuns.scheduler.sent(chosen, bytes, now)
+        Object.assign(chosen, { inFlightBytes: chosen.inFlightBytes + bytes })
+        expect(chosen.pacer.nextAt).toBeCloseTo(singly.paths[inRuns.paths.indexOf(chosen)]!.pacer.nextAt, 3)
+      }
+      if (inFlightBytes === 0) expect(sent).toBeGreaterThan(50)
+    }
+  })
 })

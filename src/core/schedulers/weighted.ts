@@ -38,6 +38,11 @@ export class WeightedScheduler implements Scheduler {
     return 1
   }
 
+  /** Each packet has a choice of its own. */
+  runBytes(): number {
+    return 0
+  }
+
   sent(path: Path, bytes: number): void {
     this.virtualBytes = path.virtualBytes
     path.virtualBytes += bytes / path.weight
