@@ -1,19 +1,20 @@
 import { writeFileSync } from 'node:fs'
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, Option } from 'commander'
 import { ExitStatus, OperatorError } from '../base/errors.js'
 import { formatAccuracy, measureAccuracy } from '../lab/accuracy.js'
-import { LabError } from '../lab/lab-error.js'
 import { LiveView } from '../lab/live-view.js'
-import type { Sample } from '../lab/phase.js'
 import { requireLab } from '../lab/programs.js'
 import { reportHtml } from '../lab/report.js'
 import { columns, formatResult, resultJson } from '../lab/result-text.js'
-import { COMPARISONS, type Comparison, type RunHooks, runScenario } from '../lab/runner.js'
+import { type Comparison, type RunHooks, runScenario } from '../lab/runner.js'
 import { CONGESTIONS, type Congestion, POLICIES, type Policy } from '../lab/scenario.js'
 import { labShell } from '../lab/shell.js'
 import { findScenario, knownFailing, shippedNames } from '../lab/shipped.js'
 import { sweepDeadRuns } from '../lab/state-directory.js'
 import type { EndName } from '../lab/topology.js'
+import { addMatrix } from './lab-matrix.js'
+import { addRandom } from './lab-random.js'
+import { comparisons, guarded, progressHooks, wholeNumber } from './lab-session.js'
 import type { Terminal } from './terminal.js'
 
 export interface LabRunFlags {
@@ -29,7 +30,7 @@ export interface LabRunFlags {
   readonly live?: boolean
 }
 
-type MakeCommand = (parent: Command, usage: string, description: string) => Command
+export type MakeCommand = (parent: Command, usage: string, description: string) => Command
 
 /** Adds `plait lab` and its verbs. */
 export function addLab(
@@ -46,6 +47,12 @@ export function addLab(
   addRunOptions(command(lab, 'run', 'play a scenario and hold it against what it expects'))
     .option('--live', 'show it live in the terminal, as plait demo does')
     .action(async (given: string, flags: LabRunFlags) => result(await labRun(given, flags, terminal)))
+  addMatrix(
+    command(lab, 'matrix', 'play a set of scenarios and print a table of what they reach'),
+    terminal,
+    result,
+  )
+  addRandom(command(lab, 'random', 'play pairs and triples of links as chance makes them'), terminal, result)
   command(lab, 'list', 'show the scenarios that come with plait').action(() => labList(terminal))
   command(lab, 'shell', 'bring up links and tunnel of a scenario and give a shell at one end')
     .argument('<scenario>', 'file, or name of one that comes with plait')
@@ -149,26 +156,6 @@ async function labAccuracy(flags: { seconds: number; json?: boolean }, terminal:
   return ExitStatus.Good
 }
 
-/** A line a second where somebody looks, one every ten seconds where a file does. */
-function progressHooks(signal: AbortSignal, terminal: Terminal): RunHooks {
-  const everyUs = process.stderr.isTTY === true ? 1e6 : 10e6
-  let title = ''
-  let said = 0
-  return {
-    signal,
-    onPhase: (text, scenario) => {
-      title = `${scenario.name}, ${text}`
-      said = 0
-    },
-    onStage: (text) => terminal.err(`${title === '' ? '' : `${title}: `}${text}\n`),
-    onSample: (sample: Sample, { endUs }) => {
-      if (sample.timeUs < said) return
-      said = sample.timeUs + everyUs
-      terminal.err(`${title}: ${Math.round(sample.timeUs / 1e6)} of ${Math.round(endUs / 1e6)} s\n`)
-    },
-  }
-}
-
 function liveHooks(view: LiveView, signal: AbortSignal, terminal: Terminal): RunHooks {
   return {
     signal,
@@ -182,46 +169,4 @@ function liveHooks(view: LiveView, signal: AbortSignal, terminal: Terminal): Run
       if (sample.timeUs <= endUs) view.show(sample, events, endUs)
     },
   }
-}
-
-/** Runs a lab verb; the first signal ends it in an orderly way, a second one at once. */
-async function guarded(
-  terminal: Terminal,
-  work: (signal: AbortSignal) => Promise<number>,
-  signals: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'],
-): Promise<number> {
-  const abort = new AbortController()
-  let status = 0
-  const onSignal = (name: NodeJS.Signals): void => {
-    const number = name === 'SIGINT' ? 2 : name === 'SIGHUP' ? 1 : 15
-    if (status !== 0) process.exit(128 + number)
-    status = 128 + number
-    terminal.err('taking the lab down\n')
-    abort.abort()
-  }
-  for (const name of signals) process.on(name, onSignal)
-  try {
-    return await work(abort.signal)
-  } catch (error) {
-    if (status !== 0) return status
-    if (!(error instanceof LabError)) throw error
-    terminal.err(`plait: ${error.message}\n`)
-    return error.exitStatus
-  } finally {
-    for (const name of signals) process.removeListener(name, onSignal)
-  }
-}
-
-function wholeNumber(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('expected a whole number')
-  return Number(text)
-}
-
-function comparisons(text: string): Comparison[] {
-  const words = text.split(',')
-  for (const word of words) {
-    if (!COMPARISONS.includes(word as Comparison))
-      throw new InvalidArgumentError(`expected some of ${COMPARISONS.join(', ')}`)
-  }
-  return words as Comparison[]
 }

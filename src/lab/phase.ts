@@ -74,7 +74,8 @@ export async function playPhase(
   let play: Play | undefined
   try {
     hooks.onStage?.('building the links')
-    const topology = await Topology.build(state, { links: scenario.links, lan: scenario.lan }, seed)
+    const { links, lan, ecn } = scenario
+    const topology = await Topology.build(state, { links, lan, ecn }, seed)
     play = new Play(scenario, seed, mode, hooks, topology)
     return await play.run()
   } finally {

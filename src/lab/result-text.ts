@@ -18,7 +18,7 @@ const MEASURE_NAMES: Record<Verdict['what'], string> = {
   'time-to-use': 'time until used',
 }
 
-/** A measured value in its unit. */
+/** The figure of a verdict, or why there is none. */
 export function formatValue(verdict: Verdict): string {
   if (verdict.value === null) return verdict.reason ?? 'none'
   const value = formatFigure(verdict.what, verdict.value)
@@ -27,7 +27,8 @@ export function formatValue(verdict: Verdict): string {
   return `${value}${share}, the other ${formatFigure(verdict.what, verdict.reference)}`
 }
 
-function formatFigure(what: Verdict['what'], value: number): string {
+/** A measured value in the unit of its measure. */
+export function formatFigure(what: Verdict['what'], value: number): string {
   switch (what) {
     case 'goodput':
       return `${(value / 1e6).toFixed(2)} Mbit/s`
@@ -120,7 +121,7 @@ export function resultJson(result: ScenarioResult, knownFailing: string | undefi
       expectations: run.verdicts.map(plainVerdict),
       events: run.phase.events.map((event) => ({ atS: event.timeUs / 1e6, text: event.text })),
       notes: run.phase.notes,
-      traffic: trafficJson(run.phase.records),
+      traffic: trafficJson(run.phase),
       links: linksJson(result, run.phase),
     })),
     comparisons: result.comparisons,
@@ -137,11 +138,17 @@ function plainVerdict(verdict: Verdict): object {
   }
 }
 
-function trafficJson(records: ScenarioResult['runs'][number]['phase']['records']): object[] {
+function trafficJson({ records, zeroNs }: ScenarioResult['runs'][number]['phase']): object[] {
   return [...records].map(([name, record]) => {
     if (record.kind === 'tcp' || record.kind === 'quic') {
       const bytes = record.intervals.reduce((sum, interval) => sum + interval.bytes, 0)
-      return { name, kind: record.kind, bytes, retransmits: record.retransmits }
+      const base = { name, kind: record.kind, bytes, retransmits: record.retransmits }
+      if (record.kind === 'quic' || record.resent === undefined) return base
+      const resent = record.resent.filter(({ count }) => count > 0)
+      return {
+        ...base,
+        resent: resent.map(({ fromNs, count }) => ({ fromS: (fromNs - zeroNs) / 1e9, count })),
+      }
     }
     return { name, kind: record.kind, sent: record.sent, received: receivedOf(record) }
   })

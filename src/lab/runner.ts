@@ -20,7 +20,7 @@ export type Comparison = 'mptcp' | 'singles' | 'single'
 export const COMPARISONS: readonly Comparison[] = ['mptcp', 'singles', 'single']
 
 /** What plait over several links must have of what it has over the best of them alone. */
-const BEST_SINGLE_SHARE = 0.97
+export const BEST_SINGLE_SHARE = 0.97
 /** A link that could carry less than this share of what the largest could is not tried alone: it is not the best. */
 const SINGLE_CANDIDATE_SHARE = 0.6
 
@@ -42,6 +42,8 @@ export interface RunHooks extends PhaseHooks {
 /** The same traffic over the same links by other means, beside plait's figure. */
 export interface ComparisonResult {
   readonly through: 'plain' | 'plait'
+  /** The link that it went over alone, where it did. */
+  readonly link?: string | undefined
   /** "kernel MPTCP", "line1 alone". */
   readonly title: string
   readonly traffic: string
@@ -217,6 +219,7 @@ function figuresFor(
     const key = `${of} ${window.fromUs} ${window.toUs}`
     asked.set(key, {
       through,
+      link: phase.mode.kind === 'mptcp' ? undefined : phase.mode.link,
       title,
       traffic: of.join(' + '),
       window: [window.fromUs / 1e6, window.toUs / 1e6],

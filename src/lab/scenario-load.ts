@@ -16,7 +16,7 @@ import { EXPECT_KEYS, readExpectation, VERSUS_KEYS } from './scenario-expect.js'
 import { EVENT_SET_KEYS, LINK_KEYS, readLink, readSettings } from './scenario-links.js'
 import { ScenarioReader } from './scenario-reader.js'
 import { readTraffic, TRAFFIC_KEYS, TRAFFIC_KINDS } from './scenario-traffic.js'
-import { duration, nameOf, oneOf, text, word } from './scenario-values.js'
+import { duration, flag, nameOf, oneOf, text, word } from './scenario-values.js'
 import type { EndName } from './topology.js'
 
 const SCENARIO_BYTES_MAX = 1 << 20
@@ -90,6 +90,7 @@ const TOP_KEYS = [
   'links',
   'lan',
   'outer',
+  'ecn',
   'scheduler',
   'policy',
   'traffic',
@@ -156,6 +157,7 @@ class Loader {
       links: present(links),
       lan: present(lan),
       outer: r.optional(['outer'], oneOf<4 | 6>(4, 6)) ?? 4,
+      ecn: r.optional(['ecn'], flag) ?? false,
       scheduler: r.optional(['scheduler'], word(32)),
       policy: r.optional(['policy'], oneOf(...POLICIES)),
       traffic: known,

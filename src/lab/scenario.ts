@@ -14,6 +14,8 @@ export interface Scenario {
   readonly lan: readonly EndName[]
   /** IP version outside. */
   readonly outer: 4 | 6
+  /** The traffic's TCP asks for ECN: a queue that is too long then marks packets instead of dropping them. */
+  readonly ecn: boolean
   /** Scheduler written into the daemons' configuration; undefined: plait's default. */
   readonly scheduler: string | undefined
   /** The same of the policy. */

@@ -21,7 +21,8 @@ export async function labShell(
   let topology: Topology | undefined
   let daemons: Daemons | undefined
   try {
-    topology = await Topology.build(state, { links: scenario.links, lan: scenario.lan }, seed)
+    const { links, lan, ecn } = scenario
+    topology = await Topology.build(state, { links, lan, ecn }, seed)
     daemons = new Daemons(topology, scenario)
     const note = await daemons.startAll()
     if (note !== undefined) say(`${note}\n`)

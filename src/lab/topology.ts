@@ -31,6 +31,8 @@ export interface TopologyPlan {
   readonly links: readonly LinkPlan[]
   /** Ends that have a host behind them. */
   readonly lan: readonly EndName[]
+  /** TCP asks for ECN, which Linux leaves to servers. */
+  readonly ecn?: boolean
 }
 
 export type EndName = 'a' | 'b' | 'c'
@@ -119,7 +121,8 @@ export class Topology {
     const namespace = this.end(name)
     runSync('ip', ['netns', 'add', namespace])
     runSync('ip', ['-n', namespace, 'link', 'set', 'lo', 'up'])
-    runSync('ip', ['netns', 'exec', namespace, 'sysctl', '-q', '-w', ...NAMESPACE_SYSCTLS])
+    const settings = [...NAMESPACE_SYSCTLS, ...(this.plan.ecn ? ['net.ipv4.tcp_ecn=1'] : [])]
+    runSync('ip', ['netns', 'exec', namespace, 'sysctl', '-q', '-w', ...settings])
   }
 
   private addVeth(fromEnd: string, fromName: string, toEnd: string, toName: string, mtu: number): void {

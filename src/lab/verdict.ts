@@ -36,6 +36,13 @@ export function judge(
   return scenario.expect.map((expectation) => judgeOne(scenario, seed, phase, expectation, references))
 }
 
+/** What is expected, in words: "goodput of bulk, 15..45 s, at least 98 % of achievable". */
+export function wordsOf({ what, of, window, limit, versus, share }: Expectation): string {
+  const when = `${window.fromUs / 1e6}..${window.toUs / 1e6} s`
+  const words = versus === undefined ? formatLimit(limit) : formatRelative(limit, versus)
+  return `${what}${what.startsWith('time-to') ? ` (${share})` : ''} of ${of.join(' + ')}, ${when}, ${words}`
+}
+
 function judgeOne(
   scenario: Scenario,
   seed: number,
