@@ -53,3 +53,13 @@ test('tells beforehand how much it will let go', () => {
     expect(bytes).toBeLessThanOrEqual(credit + 10)
   }
 })
+
+test('packets that do not wait cannot hold up those that do for longer than a quarter of a second', () => {
+  const pacer = new Pacer()
+  for (let i = 0; i < 100; i++) pacer.sent(1_500, 15_000, 0)
+  expect(pacer.waitUs(0)).toBe(250_000)
+  expect(pacer.mayISend(250_000)).toBe(true)
+  // One packet at a very low rate takes its time all the same.
+  pacer.sent(1_500, 1_500, 1_000_000)
+  expect(pacer.waitUs(1_000_000)).toBe(998_000)
+})

@@ -3,6 +3,12 @@ import { type Instant, MILLISECOND, SECOND } from '../base/time.js'
 /** Credit for time not used: covers a tick that came late, and no more, so that bursts stay short (2 ms measured). */
 const CREDIT_US = 2 * MILLISECOND
 
+/**
+ * What may not wait (repairs, real-time packets, ACKs) overdraws by at most so much: without a limit a burst of repairs
+ * at a low estimate kept a path from sending for ten seconds. What is really under way the in-flight cap knows.
+ */
+const DEBT_US_MAX = 250 * MILLISECOND
+
 /** Spaces the packets of one path at a rate, so that the queue stays in the tunnel and out of the modem. */
 export class Pacer {
   /** When the next packet may go. */
@@ -30,6 +36,7 @@ export class Pacer {
       if (this.nextAt !== Number.NEGATIVE_INFINITY) this.idleUs += now - CREDIT_US - this.nextAt
       this.nextAt = now - CREDIT_US
     }
-    this.nextAt += (bytes * SECOND) / rateBytesPerSec
+    const us = (bytes * SECOND) / rateBytesPerSec
+    this.nextAt = Math.min(this.nextAt + us, now + Math.max(us, DEBT_US_MAX))
   }
 }
