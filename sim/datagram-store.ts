@@ -1,9 +1,14 @@
+import { copyEnds, isFullData, viewOf } from './null-cipher.js'
+
 /** Bytes of one datagram slot: no model datagram is longer. */
 export const DATAGRAM_BYTES_MAX = 2048
 const CHUNK_SLOTS = 256
 
 /** Datagrams under way in the model network: slots in chunks that are added as needed, with parallel notes. */
 export class DatagramStore {
+  /** @param endsOnly of full data packets only {@link copyEnds head and tail} are kept */
+  constructor(readonly endsOnly = false) {}
+
   private readonly chunks: Uint8Array[] = []
   private readonly views: DataView[] = []
   private slotCount = 0
@@ -51,8 +56,18 @@ export class DatagramStore {
   }
 
   write(slot: number, from: Uint8Array, at: number, length: number): void {
-    this.chunk(slot).set(from.subarray(at, at + length), this.offset(slot))
+    if (this.endsOnly && isFullData(from[at]!, length)) {
+      copyEnds(this.view(slot), this.offset(slot), viewOf(from), at, length)
+    } else this.chunk(slot).set(from.subarray(at, at + length), this.offset(slot))
     this.length[slot] = length
+  }
+
+  /** Copies the datagram out. */
+  read(slot: number, to: Uint8Array, at: number): void {
+    const length = this.length[slot]!
+    if (this.endsOnly && isFullData(this.chunk(slot)[this.offset(slot)]!, length)) {
+      copyEnds(viewOf(to), at, this.view(slot), this.offset(slot), length)
+    } else to.set(this.bytes(slot), at)
   }
 
   copy(slot: number): number {

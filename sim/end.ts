@@ -10,6 +10,7 @@ import {
 } from '../src/base/datagram-batch.js'
 import { PacketBatch, PacketPool, SlotFlag } from '../src/base/packet-pool.js'
 import { Prng } from '../src/base/prng.js'
+import { SlotRing } from '../src/base/slot-ring.js'
 import { type DurationUs, type Instant, NEVER, SECOND } from '../src/base/time.js'
 import { Device, type DeviceConfig } from '../src/core/device.js'
 import { dropReasonNames } from '../src/core/drop-reasons.js'
@@ -62,6 +63,12 @@ const TUN_QUEUE_PACKETS = 500
 /** A loop that may not read the TUN now tries again after this time at the latest. */
 const TUN_RETRY_US = 1_000
 
+/** What waits at a socket: slots of the network's store. */
+class Inbox {
+  readonly slots = new Int32Array(SOCKET_DATAGRAMS_MAX)
+  count = 0
+}
+
 export type Receiver = (identity: Identity, view: DataView, at: number, now: Instant) => void
 
 /**
@@ -86,16 +93,18 @@ export class End {
   /** Packets that came out of the TUN and that went into it, over all runs. */
   readonly tunCounts = { outPackets: 0, outBytes: 0, inPackets: 0, inBytes: 0 }
 
-  private readonly inboxes: number[][]
+  private readonly inboxes: Inbox[]
   private readonly blocked: boolean[]
   /** Slots that wait in the TUN for the next wake-up. */
-  private readonly tun: number[] = []
+  private readonly tun = new SlotRing(TUN_QUEUE_PACKETS)
   /** Wake-ups after which a timer was still due. */
   overdueTimers = 0
   wakeUps = 0
   private wakePending = false
   private timerGeneration = 0
+  /** When the timer fires, and when the device wants to be asked next: not before. */
   private timerAt: Instant = NEVER
+  private timerDue: Instant = NEVER
   private readonly waker: Handler
   private readonly timer: Handler
   private lastLocal = Number.NEGATIVE_INFINITY
@@ -124,10 +133,10 @@ export class End {
     this.timer = {
       id: clock.nextHandlerId(),
       fire: (generation) => {
-        if (generation === this.timerGeneration) this.scheduleWake()
+        if (generation === this.timerGeneration) this.timerFired()
       },
     }
-    this.inboxes = attachments.map(() => [])
+    this.inboxes = attachments.map(() => new Inbox())
     this.blocked = attachments.map(() => false)
     attachments.forEach((attachment, link) => {
       const end = this
@@ -182,16 +191,16 @@ export class End {
       this.drain(this.local(this.clock.now))
     }
     this.running = false
-    for (let link = 0; link < this.inboxes.length; link++) {
-      this.diedWithRestart += this.inboxes[link]!.length
-      for (const slot of this.inboxes[link]!) this.network.lose(slot)
-      this.inboxes[link]!.length = 0
+    for (const inbox of this.inboxes) {
+      this.diedWithRestart += inbox.count
+      for (let i = 0; i < inbox.count; i++) this.network.lose(inbox.slots[i]!)
+      inbox.count = 0
     }
     this.diedWithRestart += this.pool.slotCount - this.pool.freeCount
     this.addDrops(this.formerDrops)
     this.timerGeneration++
     this.timerAt = NEVER
-    this.tun.length = 0
+    while (this.tun.shift() >= 0);
   }
 
   /** A new program with the same keys: another boot id, empty memory. */
@@ -218,6 +227,7 @@ export class End {
       this.asleepUntil = Number.NEGATIVE_INFINITY
       this.clockStopsAt = NEVER
       if (!clockRuns) this.clockLostUs += until - from
+      this.timerGeneration++
       this.timerAt = NEVER
       this.scheduleWake()
     })
@@ -247,7 +257,7 @@ export class End {
    */
   tunSlot(): number {
     if (!this.running || this.asleep) return -1
-    const slot = this.tun.length < TUN_QUEUE_PACKETS && this.device.tunRoom > 0 ? this.pool.take() : -1
+    const slot = this.tun.count < TUN_QUEUE_PACKETS && this.device.tunRoom > 0 ? this.pool.take() : -1
     if (slot < 0) this.tunRefused++
     return slot
   }
@@ -261,11 +271,11 @@ export class End {
 
   private datagramArrived(link: number, slot: number): void {
     const inbox = this.inboxes[link]!
-    if (inbox.length >= SOCKET_DATAGRAMS_MAX) {
+    if (inbox.count === SOCKET_DATAGRAMS_MAX) {
       this.network.lose(slot)
       return
     }
-    inbox.push(slot)
+    inbox.slots[inbox.count++] = slot
     this.scheduleWake()
   }
 
@@ -289,7 +299,8 @@ export class End {
     this.wakeUps++
     let brought = false
     for (let link = 0; link < this.inboxes.length; link++) {
-      if (this.inboxes[link]!.length > 0) brought = true
+      if (this.inboxes[link]!.count === 0) continue
+      brought = true
       this.readSocket(link, now)
     }
     this.readTun(now)
@@ -299,29 +310,28 @@ export class End {
   }
 
   private readTun(now: Instant): void {
-    let next = 0
-    while (next < this.tun.length) {
+    while (this.tun.count > 0) {
       const room = this.device.tunRoom
-      if (room === 0) break
-      taken.count = 0
-      while (next < this.tun.length && taken.count < Math.min(room, taken.capacity)) {
-        taken.slots[taken.count++] = this.tun[next++]!
+      if (room === 0) {
+        this.clock.at(this.clock.now + TUN_RETRY_US, this.waker)
+        return
       }
+      taken.count = 0
+      const count = Math.min(room, taken.capacity)
+      while (taken.count < count && this.tun.count > 0) taken.slots[taken.count++] = this.tun.shift()
       this.device.handleTun(taken, now)
     }
-    this.tun.splice(0, next)
-    if (this.tun.length > 0) this.clock.at(this.clock.now + TUN_RETRY_US, this.waker)
   }
 
   private readSocket(link: number, now: Instant): void {
     const inbox = this.inboxes[link]!
     const store = this.network.store
-    for (let next = 0; next < inbox.length; ) {
+    for (let next = 0; next < inbox.count; ) {
       received.clear()
       let bytes = 0
       let lastSource = -1
-      while (next < inbox.length && received.count < received.capacity) {
-        const slot = inbox[next]!
+      while (next < inbox.count && received.count < received.capacity) {
+        const slot = inbox.slots[next]!
         const source = store.source[slot]!
         if (source !== lastSource) {
           if (received.addressCount === received.addressCapacity) break
@@ -329,7 +339,7 @@ export class End {
           lastSource = source
         }
         const length = store.length[slot]!
-        received.slab.set(store.bytes(slot), bytes)
+        store.read(slot, received.slab, bytes)
         const row = received.count++ * ROW_WORDS
         received.rows[row + ROW_OFFSET] = bytes
         received.rows[row + ROW_LENGTH] = length
@@ -344,7 +354,7 @@ export class End {
       received.bytes = bytes
       this.device.handleDatagrams(link, received, now)
     }
-    inbox.length = 0
+    inbox.count = 0
   }
 
   /** Appends the address record of a received datagram: who sent it, and where it was sent to. */
@@ -358,12 +368,15 @@ export class End {
 
   /** What the core has to say now: to the sockets, to the TUN, to the log. */
   private drain(now: Instant): void {
-    for (let link = 0; link < this.attachments.length; link++) this.sendOn(link, now)
+    for (let link = 0; link < this.attachments.length; link++) {
+      if (this.device.hasTransmit(link)) this.sendOn(link, now)
+    }
     for (let round = 0; ; round++) {
       assert(round < WAKE_ROUNDS_MAX, `${this.name}: pollDeliver never comes to an end`)
       delivered.count = 0
-      if (this.device.pollDeliver(delivered) === 0) break
-      for (let i = 0; i < delivered.count; i++) this.deliver(delivered.slots[i]!)
+      const count = this.device.pollDeliver(delivered)
+      for (let i = 0; i < count; i++) this.deliver(delivered.slots[i]!)
+      if (count < delivered.capacity) break
     }
     for (let event = this.device.pollEvent(); event; event = this.device.pollEvent()) {
       this.events.push({ at: this.clock.now, event })
@@ -377,14 +390,19 @@ export class End {
       transmit.clear()
       this.device.pollTransmit(link, transmit, now)
       if (transmit.count === 0) return
+      let lastRecord = -1
+      let destination = -1
       for (let i = 0; i < transmit.count; i++) {
         const row = i * ROW_WORDS
         const record = transmit.rows[row + ROW_ADDRESS]!
-        assert(record < transmit.addressCount, 'a datagram without an address record')
-        const destination = this.network.addresses.number(transmit.addresses, record * ADDRESS_WORDS)
-        const from = transmit.addresses[record * ADDRESS_WORDS + 6]!
-        if (from !== 0 && from !== attachment.localWord) {
-          this.ledger.fault(`${this.name}: an answer leaves from an address that is not the link's own`)
+        if (record !== lastRecord) {
+          assert(record < transmit.addressCount, 'a datagram without an address record')
+          destination = this.network.addresses.number(transmit.addresses, record * ADDRESS_WORDS)
+          lastRecord = record
+          const from = transmit.addresses[record * ADDRESS_WORDS + 6]!
+          if (from !== 0 && from !== attachment.localWord) {
+            this.ledger.fault(`${this.name}: an answer leaves from an address that is not the link's own`)
+          }
         }
         const at = transmit.rows[row + ROW_OFFSET]!
         this.network.send(
@@ -409,6 +427,7 @@ export class End {
           this.scheduleWake()
         }
       }
+      if (!this.device.hasTransmit(link)) return
     }
   }
 
@@ -438,9 +457,20 @@ export class End {
       this.overdueTimers++
       next = this.lastLocal + 1
     }
-    if (next === this.timerAt) return
-    this.timerAt = next
-    this.timerGeneration++
-    if (next !== NEVER) this.clock.at(this.worldTime(next), this.timer, this.timerGeneration)
+    this.timerDue = next
+    // One that fires sooner looks again then: most timeouts move away before they come.
+    if (next < this.timerAt) this.setTimer(next)
+  }
+
+  private setTimer(at: Instant): void {
+    this.timerAt = at
+    this.clock.at(this.worldTime(at), this.timer, ++this.timerGeneration)
+  }
+
+  private timerFired(): void {
+    this.timerAt = NEVER
+    if (this.asleep) return
+    if (this.timerDue > this.now) this.setTimer(this.timerDue)
+    else this.scheduleWake()
   }
 }

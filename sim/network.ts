@@ -111,7 +111,7 @@ export class Attachment {
 
 /** Model internet: access lines of the ends, and nothing but distance zero between them. */
 export class Network {
-  readonly store = new DatagramStore()
+  readonly store: DatagramStore
   readonly addresses = new AddressBook()
   readonly watchers: Watcher[] = []
   /** Datagrams to addresses that are nobody's. */
@@ -120,7 +120,10 @@ export class Network {
   constructor(
     readonly clock: Clock,
     readonly random: Prng,
-  ) {}
+    endsOnly = false,
+  ) {
+    this.store = new DatagramStore(endsOnly)
+  }
 
   attach(
     name: string,

@@ -111,6 +111,7 @@ export class ScenarioWorld {
     this.world = new World({
       seed,
       primitives,
+      endsOnly: true,
       scheduler: schedulerOf(scenario),
       policy,
       links: scenario.links.map((link) => ({

@@ -410,6 +410,10 @@ export class TcpSender implements SenderView {
 
   private onTimer(now: Instant): void {
     this.armedAt = NEVER
+    if (now < Math.min(this.rtoAt, this.rackAt, this.sendAt)) {
+      this.arm()
+      return
+    }
     if (now >= this.rtoAt) {
       this.onRto(now)
       return
@@ -420,10 +424,10 @@ export class TcpSender implements SenderView {
 
   private arm(): void {
     const at = Math.min(this.rtoAt, this.rackAt, this.sendAt)
-    if (at === this.armedAt) return
+    // A timer that fires sooner looks again then: most of these move away with each acknowledgement.
+    if (at >= this.armedAt) return
     this.armedAt = at
-    this.generation++
-    if (at !== NEVER) this.clock.at(Math.ceil(at), this.timer, this.generation)
+    this.clock.at(Math.ceil(at), this.timer, ++this.generation)
   }
 }
 
@@ -444,7 +448,9 @@ export class TcpReceiver {
   private duplicate = -1
   private readonly fields = emptyFields()
   private readonly timer: Handler
-  private generation = 0
+  /** When the delayed acknowledgement is due, and whether the timer is set. */
+  private dueAt: Instant = NEVER
+  private armed = false
 
   constructor(
     private readonly clock: Clock,
@@ -454,12 +460,20 @@ export class TcpReceiver {
     private readonly segmentBytes: number,
     private readonly hostDelayUs: DurationUs,
   ) {
-    this.timer = {
-      id: clock.nextHandlerId(),
-      fire: (generation, now) => {
-        if (generation === this.generation && this.unacknowledged > 0) this.acknowledge(now)
-      },
-    }
+    this.timer = { id: clock.nextHandlerId(), fire: (_argument, now) => this.onTimer(now) }
+  }
+
+  private onTimer(now: Instant): void {
+    this.armed = false
+    if (this.unacknowledged === 0) return
+    if (now >= this.dueAt) this.acknowledge(now)
+    else this.arm()
+  }
+
+  private arm(): void {
+    if (this.armed) return
+    this.armed = true
+    this.clock.at(this.dueAt, this.timer)
   }
 
   onSegment(fields: SegmentFields, now: Instant): void {
@@ -469,13 +483,21 @@ export class TcpReceiver {
     if (segment < this.highest) this.reordered++
     else this.highest = segment
     const inOrder = segment === this.expected
-    if (segment < this.expected || this.ranges.some((range) => segment >= range.from && segment < range.to)) {
+    if (segment < this.expected || this.has(segment)) {
       this.duplicate = segment
     } else if (inOrder) this.advance(now)
     else this.keep(segment)
     this.unacknowledged++
     if (this.unacknowledged >= 2 || !inOrder || this.ranges.length > 0) this.acknowledge(now)
-    else this.clock.at(now + DELAYED_ACK_US, this.timer, ++this.generation)
+    else {
+      this.dueAt = now + DELAYED_ACK_US
+      this.arm()
+    }
+  }
+
+  private has(segment: number): boolean {
+    for (const range of this.ranges) if (segment >= range.from && segment < range.to) return true
+    return false
   }
 
   private advance(now: Instant): void {
@@ -504,7 +526,6 @@ export class TcpReceiver {
 
   private acknowledge(now: Instant): void {
     this.unacknowledged = 0
-    this.generation++
     const { fields } = this
     const byte = (segment: number): number => (segment * this.segmentBytes) % 2 ** 32
     fields.acknowledgement = byte(this.expected)
