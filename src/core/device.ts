@@ -117,6 +117,7 @@ export class Device {
     bytesSent: 0,
     idleUs: 0,
     rttUs: 0,
+    reportUs: 0,
     capped: false,
   }
   /** Links of the egress queues' lists, by slot: one array serves every peer. */

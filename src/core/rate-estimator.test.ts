@@ -24,12 +24,14 @@ class ModelLink {
   applicationBytesPerSec = Number.POSITIVE_INFINITY
   /** One-way delay beyond ours: somebody else's queue. */
   foreignUs: DurationUs = 0
+  /** Delay of the other path on which all feedback comes back, if it does. */
+  framesBackUs: DurationUs | undefined
   private backlog = 0
   private freeAt: Instant = 0
   private readonly sent: Sent[] = []
   private readonly frames: { at: Instant; sample: RateSample; bytes: number }[] = []
   private bytesSent = 0
-  private bytesReported = 0
+  bytesReported = 0
   private received = 0
   private owdMinBefore = Number.POSITIVE_INFINITY
   private capped = false
@@ -88,12 +90,13 @@ class ModelLink {
       sentAt: newest.at,
       bytesSent: newest.bytesUpTo,
       idleUs: newest.idleUs,
-      rttUs: newest.arrivesAt - newest.at + this.delayUs,
+      rttUs: this.framesBackUs === undefined ? newest.arrivesAt - newest.at + this.delayUs : Number.NaN,
+      reportUs: newest.arrivesAt - newest.at + (this.framesBackUs ?? this.delayUs),
       capped: this.capped,
     }
     this.owdMinBefore = owdMin
     this.capped = false
-    this.frames.push({ at: this.now + this.delayUs, sample, bytes: newest.bytesUpTo })
+    this.frames.push({ at: this.now + (this.framesBackUs ?? this.delayUs), sample, bytes: newest.bytesUpTo })
   }
 
   private readFeedback(): void {
@@ -215,6 +218,7 @@ test('a clock that begins anew does not look like a queue', () => {
       bytesSent: 0,
       idleUs: 0,
       rttUs: Number.NaN,
+      reportUs: Number.NaN,
       capped: false,
     },
     link.now,
@@ -223,4 +227,15 @@ test('a clock that begins anew does not look like a queue', () => {
   expect(link.rate.queueUs).toBe(0)
   expect(link.rate.rebases).toBe(rebases)
   expect(link.rate.rateBytesPerSec).toBe(rateBytesPerSec)
+})
+
+test('a long path whose feedback only ever comes back on a short one is filled', () => {
+  const link = new ModelLink(20 * MBIT, 300 * MILLISECOND)
+  link.framesBackUs = 20 * MILLISECOND
+  link.run(8 * SECOND)
+  expect(link.rate.rttUsMin).toBeGreaterThan(320 * MILLISECOND)
+  expect(link.rate.rttUsMin).toBeLessThan(335 * MILLISECOND)
+  const { bytesReported } = link
+  link.run(4 * SECOND)
+  expect(((link.bytesReported - bytesReported) / 4) * 8).toBeGreaterThan(19e6)
 })

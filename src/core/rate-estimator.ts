@@ -55,8 +55,10 @@ export interface RateSample {
   sentAt: Instant
   bytesSent: number
   idleUs: number
-  /** This frame's round trip, or NaN. */
+  /** This frame's round trip, or NaN if it came back on another path. */
   rttUs: number
+  /** From the newest packet's sending until this frame came, whichever way, less the frame's own waiting. */
+  reportUs: number
   /** Bulk waited since the last sample because the path was at its in-flight cap. */
   capped: boolean
 }
@@ -83,6 +85,9 @@ export class RateEstimator {
   private rttMin = RTT_US_UNKNOWN
   /** The next round trip takes the place of {@link rttMin}, be it longer or shorter. */
   private rttStale = true
+  /** A frame came back on the path itself of late. */
+  private rttOwn = false
+  private reportMin = Number.POSITIVE_INFINITY
   private readonly minAt = new Float64Array(MINS)
   private readonly minOwd = new Float64Array(MINS)
   private minHead = 0
@@ -166,13 +171,12 @@ export class RateEstimator {
       this.baseAt = now
       this.base1 = this.base0
       this.base0 = Number.POSITIVE_INFINITY
+      if (this.rttStale) this.rttOwn = false
       this.rttStale = true
+      this.reportMin = Number.POSITIVE_INFINITY
     }
     if (sample.owdMinUs < this.base0) this.base0 = sample.owdMinUs
-    if (sample.rttUs < this.rttMin || (this.rttStale && sample.rttUs >= 0)) {
-      this.rttMin = Math.max(sample.rttUs, MILLISECOND)
-      this.rttStale = false
-    }
+    this.observeRtt(sample)
     this.observeQueue(sample.owdMinUs, now)
     const limited = this.observeRate(sample, now)
     if (this.rateBytesPerSec < RATE_MIN) this.rateBytesPerSec = RATE_MIN
@@ -197,6 +201,17 @@ export class RateEstimator {
     this.minCount = 0
     this.wCount = 0
     this.queueUs = 0
+  }
+
+  /** By the path itself there and back; where frames come back on others only, as for a satellite, by those. */
+  private observeRtt(sample: RateSample): void {
+    if (sample.rttUs < this.rttMin || (this.rttStale && sample.rttUs >= 0)) {
+      this.rttMin = Math.max(sample.rttUs, MILLISECOND)
+      this.rttStale = false
+      this.rttOwn = true
+    }
+    if (sample.reportUs < this.reportMin) this.reportMin = sample.reportUs
+    if (!this.rttOwn) this.rttMin = Math.max(this.reportMin, MILLISECOND)
   }
 
   private observeQueue(owdMinUs: number, now: Instant): void {

@@ -182,8 +182,10 @@ export function feedbackPath(session: Session): Channel | undefined {
   }
   peer.feedbackTurn++
   const slowToo = peer.feedbackTurn % SLOW_FEEDBACK_EVERY === 0
+  // Counted apart, or with two paths every eighth turn would be the same path's.
+  const first = slowToo ? peer.feedbackTurn / SLOW_FEEDBACK_EVERY : peer.feedbackTurn
   for (let i = 0; i < paths.length; i++) {
-    const path = paths[(peer.feedbackTurn + i) % paths.length]!
+    const path = paths[(first + i) % paths.length]!
     if (path.channel?.session !== session || !carriesData(path.state)) continue
     if (slowToo || (path.health.owdUs || 0) <= fastestUs + FEEDBACK_DELAY_US) return path.channel
   }
@@ -243,9 +245,9 @@ function handlePathFeedback(
     if (channel.reportedNewest >= channel.lossFrom) health.onSent(span, span - received, now)
     const owdUs = view.getInt32(at + FeedbackPath.owdMin, true)
     if (owdUs !== OWD_UNKNOWN) health.onOwd(owdUs)
-    // Only an answer by the same way back tells the round trip: others mix it with the other path's.
-    const clean = via === channel || health.rtt.samples === 0
-    const rttUs = clean ? now - sent.sentAt(newest) - (generatedAt - newestAt) : Number.NaN
+    // Only an answer by the same way back tells the path's round trip: others mix it with the other path's.
+    const reportUs = now - sent.sentAt(newest) - (generatedAt - newestAt)
+    const rttUs = via === channel || health.rtt.samples === 0 ? reportUs : Number.NaN
     health.rtt.update(rttUs, now)
     channel.reported(newest)
     health.progressAt = now
@@ -258,6 +260,7 @@ function handlePathFeedback(
       sample.bytesSent = sent.bytesUpToCounter(newest)
       sample.idleUs = sent.idleUpToCounter(newest)
       sample.rttUs = rttUs
+      sample.reportUs = reportUs
       sample.capped = path.capped
       path.capped = false
       if (session.peer.scheduler.repairs && owdUs !== OWD_UNKNOWN) rate.onSample(sample, now)
