@@ -172,8 +172,15 @@ const BBR_STARTUP_GAIN = 2.89
 const BBR_ROUNDS = 10
 const BBR_PROBE_RTT_EVERY_US = 10_000_000
 const BBR_PROBE_RTT_US = 200_000
+/** Acknowledgements that come in lumps are allowed for, up to so long at the estimated rate; the most of so many rounds. */
+const BBR_EXTRA_US_MAX = 100_000
+const BBR_EXTRA_ROUNDS = 5
 
-/** BBR version 1 in outline: startup, drain, bandwidth and round-trip probing; losses do not matter to it. */
+/**
+ * BBR version 1 as Linux has it (tcp_bbr.c): startup, drain, bandwidth and round-trip probing, room for segmentation
+ * offload and for acknowledgements that come in lumps, as they do where a tunnel restores the order. Losses do not
+ * matter to it.
+ */
 export class Bbr implements CongestionControl {
   window = 10
   pacePerUs = 10 / 30_000
@@ -190,6 +197,13 @@ export class Bbr implements CongestionControl {
   private cycle = 0
   private cycleAt: Instant = 0
   private probeRttUntil: Instant = 0
+  private lost = false
+  // Acknowledged beyond what the rate gave reason to expect: the most in this window of rounds and in the one before.
+  private extra = 0
+  private extraBefore = 0
+  private extraRounds = 0
+  private lumpSince: Instant = 0
+  private lumpAcked = 0
 
   onAck(sample: AckSample, sender: SenderView): void {
     const { now } = sample
@@ -205,13 +219,15 @@ export class Bbr implements CongestionControl {
       if (sample.ratePerUs > 0) this.noteRate(sample.ratePerUs)
       if (newRound && this.mode === 'startup') this.checkFull()
     }
+    this.noteLump(sample, newRound)
     const rttUs = this.minRttUs === Number.POSITIVE_INFINITY ? 100_000 : this.minRttUs
     const bdp = this.ratePerUs * rttUs
     if (this.mode === 'drain' && sender.inFlight <= bdp) this.enterBandwidth(now)
     if (this.mode === 'bandwidth') {
-      if (now - this.cycleAt > rttUs) {
+      if (this.phaseIsOver(now - this.cycleAt > rttUs, bdp, sender.inFlight + sample.newly)) {
         this.cycle = (this.cycle + 1) % 8
         this.cycleAt = now
+        this.lost = false
       }
       this.gain = this.cycle === 0 ? 1.25 : this.cycle === 1 ? 0.75 : 1
     } else if (this.mode === 'rtt') {
@@ -226,9 +242,37 @@ export class Bbr implements CongestionControl {
       this.window = 4
       return
     }
-    const target = this.ratePerUs > 0 ? (this.mode === 'startup' ? BBR_STARTUP_GAIN : 2) * bdp + 8 : 10
-    const floor = this.mode === 'startup' ? this.window + sample.newly : 4
-    this.window = Math.min(sender.windowMax, Math.max(target, floor))
+    // Three bursts of segmentation offload, each of about a millisecond, and of two segments at least.
+    const bursts = 3 * Math.max(2, this.pacePerUs * 1_000)
+    let target = this.ratePerUs > 0 ? (this.mode === 'startup' ? BBR_STARTUP_GAIN : 2) * bdp + bursts : 10
+    if (this.mode === 'startup') {
+      this.window = Math.min(sender.windowMax, Math.max(target, this.window + sample.newly))
+      return
+    }
+    target += Math.min(Math.max(this.extra, this.extraBefore), this.ratePerUs * BBR_EXTRA_US_MAX)
+    this.window = Math.min(sender.windowMax, Math.max(4, target))
+  }
+
+  /** Probing up lasts until that much is under way, draining only until it is no more. */
+  private phaseIsOver(longEnough: boolean, bdp: number, inFlight: number): boolean {
+    if (this.gain > 1) return longEnough && (this.lost || inFlight >= 1.25 * bdp)
+    return longEnough || (this.gain < 1 && inFlight <= bdp)
+  }
+
+  private noteLump(sample: AckSample, newRound: boolean): void {
+    if (newRound && ++this.extraRounds >= BBR_EXTRA_ROUNDS) {
+      this.extraRounds = 0
+      this.extraBefore = this.extra
+      this.extra = 0
+    }
+    let expected = this.ratePerUs * (sample.now - this.lumpSince)
+    if (this.lumpAcked <= expected) {
+      this.lumpAcked = 0
+      this.lumpSince = sample.now
+      expected = 0
+    }
+    this.lumpAcked += sample.newly
+    this.extra = Math.max(this.extra, Math.min(this.lumpAcked - expected, this.window))
   }
 
   private noteRtt(rttUs: DurationUs, now: Instant): void {
@@ -267,7 +311,8 @@ export class Bbr implements CongestionControl {
   }
 
   onLoss(): void {
-    // Version 1 takes no notice.
+    // Version 1 takes no notice, but for the end of a probe.
+    this.lost = true
   }
   onRecoveryEnd(): void {
     // The window was never reduced.
