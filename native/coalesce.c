@@ -32,6 +32,15 @@ bool coalescer_flush(Coalescer *coalescer) {
   return true;
 }
 
+bool coalescer_flush_ended(Coalescer *coalescer) {
+  for (uint32_t place = 0; place < coalescer->open;) {
+    const Group *group = coalescer->order[place];
+    if (group->headers.protocol == PROTOCOL_TCP && group->count > 1) place++;
+    else if (!group_write(coalescer, place)) return false;
+  }
+  return true;
+}
+
 static void group_begin(Group *group, const uint8_t *packet, size_t bytes, bool partial, uint32_t tag) {
   group->count = 1;
   group->done = 0;

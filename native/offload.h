@@ -92,6 +92,8 @@ void coalescer_init(Coalescer *coalescer, bool udp, GroupWriter write, void *con
 bool coalescer_add(Coalescer *coalescer, const uint8_t *packet, size_t bytes, bool partial, uint32_t tag);
 /* Writes what is still open, oldest first. False as above. */
 bool coalescer_flush(Coalescer *coalescer);
+/* Writes what is open but for runs of TCP segments, to which the next packets are likely to belong. False as above. */
+bool coalescer_flush_ended(Coalescer *coalescer);
 /* Fills in the headers of a group of two packets or more, and the header of its frame. */
 void group_finish(Group *group, VnetHeader *vnet);
 /* The header of a packet that leaves alone. False: it cannot be told where its partial checksum goes. */

@@ -368,7 +368,8 @@ static int by_value(const void *a, const void *b) {
 }
 
 /*
- * The device was full while the packet at `at` was being taken: packets before it may still wait in open groups.
+ * The device was full while the packet at `at` was being taken, or at the end (`at` is `end`) some are to wait for
+ * others: packets before it may still be in open groups.
  * Brings what was written to the front of slots[from..at] and keeps the order of the rest. Returns how many were.
  */
 static uint32_t keep_unwritten(Tun *tun, Slots *s, uint32_t from, uint32_t at, uint32_t end) {
@@ -394,12 +395,14 @@ static uint32_t keep_unwritten(Tun *tun, Slots *s, uint32_t from, uint32_t at, u
 }
 
 static napi_value tun_write(napi_env env, napi_callback_info info) {
-  ARGS(9);
+  ARGS(10);
   Slots s;
   uint32_t from, count;
+  bool more;
   Tun *tun = arg_tun(env, argv[0]);
   if (tun == NULL || !slots_get(env, argv + 1, argv[7], argv[8], &s) || !arg_uint32(env, argv[5], "from", &from) ||
-      !arg_uint32(env, argv[6], "count", &count) || !slots_check(env, &s, from, count, true))
+      !arg_uint32(env, argv[6], "count", &count) || !arg_bool(env, argv[9], "more", &more) ||
+      !slots_check(env, &s, from, count, true))
     return NULL;
   uint32_t end = from + count;
   Coalescer *coalescer = &tun->coalescer;
@@ -420,7 +423,8 @@ static napi_value tun_write(napi_env env, napi_callback_info info) {
     }
     if (!taken) return make_number(env, keep_unwritten(tun, &s, from, i, end));
   }
-  if (!coalescer_flush(coalescer)) return make_number(env, keep_unwritten(tun, &s, from, end, end));
+  bool flushed = more ? coalescer_flush_ended(coalescer) : coalescer_flush(coalescer);
+  if (!flushed || coalescer->open > 0) return make_number(env, keep_unwritten(tun, &s, from, end, end));
   return make_number(env, count);
 }
 

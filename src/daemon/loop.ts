@@ -180,9 +180,10 @@ export class Loop {
         // after a long round look too short, and with it the queue of the link too long for ever.
         this.device.handleDatagrams(id, this.received, monotonicNow())
         // At once, while the cache still has what was opened.
-        this.writeTun()
         if (!socket.mayHaveMore) break
+        this.writeTun(true)
       }
+      this.writeTun()
     }
   }
 
@@ -238,13 +239,16 @@ export class Loop {
     }
   }
 
-  private writeTun(): void {
+  /** `more`: what comes next may belong to the superpacket that the last packets begin, so these wait for it. */
+  private writeTun(more = false): void {
     const { toTun, device, pool } = this
-    while (device.pollDeliver(toTun) > 0) {
-      const written = this.tun.write(toTun.slots, 0, toTun.count)
-      if (written < toTun.count) device.drops.count(Drop.tunWriteFailed, toTun.count - written)
-      pool.releaseMany(toTun.slots, 0, toTun.count)
-      toTun.count = 0
+    while (device.pollDeliver(toTun) > 0 || (!more && toTun.count > 0)) {
+      const written = this.tun.write(toTun.slots, 0, toTun.count, more)
+      const ended = more ? written : toTun.count
+      if (written < ended) device.drops.count(Drop.tunWriteFailed, ended - written)
+      pool.releaseMany(toTun.slots, 0, ended)
+      toTun.slots.copyWithin(0, ended, toTun.count)
+      toTun.count -= ended
     }
   }
 

@@ -45,7 +45,8 @@ export interface Native {
    * Writes the packets of slots[from..from+count), consecutive segments of one flow coalesced. Returns how many were
    * taken. Fewer: the device is full, wait for writability; `slots` is then reordered within the range, so that those
    * taken come first and the others keep their order. Packets the kernel refuses are counted in `stats` and are
-   * among those taken.
+   * among those taken. `more`: more will follow at once, for which TCP segments that may be joined by them are not
+   * taken either.
    */
   tunWrite(
     tun: TunHandle,
@@ -57,6 +58,7 @@ export interface Native {
     count: number,
     lengths: Uint16Array,
     flags: Uint8Array,
+    more: boolean,
   ): number
   tunStats(tun: TunHandle): {
     readPackets: number

@@ -75,8 +75,9 @@ export class TunDevice {
   /**
    * Writes slots[from..from + count); returns how many were taken, which the caller may release. Fewer than `count`:
    * wait until the device is writable; the rest of `slots` then holds those that were not taken, in their order.
+   * `more`: the next call follows at once, and what its packets may be joined to waits for it.
    */
-  write(slots: Uint32Array, from: number, count: number): number {
+  write(slots: Uint32Array, from: number, count: number, more = false): number {
     const { pool } = this
     return native.tunWrite(
       this.handle,
@@ -88,6 +89,7 @@ export class TunDevice {
       count,
       pool.length,
       pool.flags,
+      more,
     )
   }
 

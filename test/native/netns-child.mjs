@@ -24,8 +24,9 @@ function packetMemory() {
 function read(tun, m, limit = SLOTS) {
   return native.tunRead(tun.handle, m.slab, SLOT_BYTES, HEADROOM, m.slots, limit, m.lengths, m.flags)
 }
-function write(tun, m, from, count) {
-  return native.tunWrite(tun.handle, m.slab, SLOT_BYTES, HEADROOM, m.slots, from, count, m.lengths, m.flags)
+function write(tun, m, from, count, more = false) {
+  const { slab, slots, lengths, flags } = m
+  return native.tunWrite(tun.handle, slab, SLOT_BYTES, HEADROOM, slots, from, count, lengths, flags, more)
 }
 
 /** A process in a namespace of its own; its pid is the namespace's name. */
@@ -243,6 +244,27 @@ const cases = {
     return { results, stats }
   },
 
+  /** Packets in two calls, of which the first says that the second will come. */
+  async more() {
+    const tun = native.tunOpen('pltm%d', true)
+    ip('link', 'set', tun.name, 'up')
+    const m = packetMemory()
+    const packets = JSON.parse(process.argv[3])
+    packets.forEach((bytes, i) => {
+      m.slab.set(bytes, i * SLOT_BYTES + HEADROOM)
+      m.lengths[i] = bytes.length
+      m.flags[i] = 1
+    })
+    const first = Number(process.argv[4])
+    const taken = write(tun, m, 0, first, true)
+    const order = Array.from(m.slots.subarray(0, first))
+    const before = native.tunStats(tun.handle)
+    const rest = write(tun, m, taken, packets.length - taken)
+    const after = native.tunStats(tun.handle)
+    native.tunClose(tun.handle)
+    return { taken, order, rest, before, after }
+  },
+
   async refusals() {
     const m = packetMemory()
     const tun = native.tunOpen('pltr%d', true)
@@ -272,7 +294,7 @@ const cases = {
       const common = [tun.handle, c.slab, c.slotBytes, c.headroom, c.slots]
       return {
         read: error(() => native.tunRead(...common, c.count, c.lengths, c.flags))?.name,
-        write: error(() => native.tunWrite(...common, c.from, c.count, c.lengths, c.flags))?.name,
+        write: error(() => native.tunWrite(...common, c.from, c.count, c.lengths, c.flags, false))?.name,
       }
     }
     const tooLong = error(() => write(tun, m, 0, 1))?.name

@@ -64,13 +64,41 @@ describe.skipIf(reason !== undefined)('the TUN device', () => {
     if (result.udpOffload) expect(result.b.writtenFrames).toBeLessThan(result.b.writtenPackets / 5)
   })
 
+  const base: Packet = {
+    ...{ version: 4, protocol: TCP, host: 2, port: 1, tos: 0, ttl: 64, flowLabel: 0, id: 1 },
+    ...{ dontFragment: true, moreFragments: false, ipOptions: false, sequence: 0, acknowledgement: 0 },
+    ...{ flags: Flag.ack, window: 1, tcpOptions: [], checksum: 'partial', ipChecksumWrong: false },
+    payload: new Uint8Array(100),
+  }
+
+  it('keeps back segments that the next call may go on from, and nothing else', async () => {
+    // Flow 2 sends six segments, of which four are in the first call; flows 3 and 4 one each in it.
+    const flows: [host: number, index: number][] = [
+      ...([
+        [2, 0],
+        [3, 0],
+        [2, 1],
+        [2, 2],
+        [4, 0],
+        [2, 3],
+      ] as [number, number][]),
+      ...([
+        [2, 4],
+        [2, 5],
+      ] as [number, number][]),
+    ]
+    const packets = flows.map(([host, index]) =>
+      Array.from(encode({ ...base, host, id: index, sequence: index * 100 })),
+    )
+    const result = await inNamespace('more', JSON.stringify(packets), '6')
+    expect(result.taken).toBe(2)
+    expect(result.order).toEqual([1, 4, 0, 2, 3, 5])
+    expect(result.before).toMatchObject({ writtenPackets: 2, writtenFrames: 2 })
+    expect(result.rest).toBe(6)
+    expect(result.after).toMatchObject({ writtenPackets: 8, writtenFrames: 3, refused: 0 })
+  })
+
   it('takes a batch again from where it was full, in order', async () => {
-    const base: Packet = {
-      ...{ version: 4, protocol: TCP, host: 2, port: 1, tos: 0, ttl: 64, flowLabel: 0, id: 1 },
-      ...{ dontFragment: true, moreFragments: false, ipOptions: false, sequence: 0, acknowledgement: 0 },
-      ...{ flags: Flag.ack, window: 1, tcpOptions: [], checksum: 'partial', ipChecksumWrong: false },
-      payload: new Uint8Array(100),
-    }
     // Two flows in turn, four packets each: two frames.
     const packets = Array.from({ length: 8 }, (_, i) =>
       Array.from(encode({ ...base, host: 2 + (i & 1), id: i >> 1, sequence: (i >> 1) * 100 })),
