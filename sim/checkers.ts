@@ -105,6 +105,9 @@ function sumOf(drops: DropSums, reasons: readonly DropReason[]): number {
   return sum
 }
 
+export const sumBeforeWire = (drops: DropSums): number => sumOf(drops, BEFORE_WIRE)
+export const sumAfterWire = (drops: DropSums): number => sumOf(drops, AFTER_WIRE)
+
 export interface Conservation extends LedgerSummary {
   drops: DropSums
   /** Packets that may have died with a restarted end's memory. */
@@ -126,6 +129,12 @@ export function checkConservation(c: Conservation): string[] {
   }
   if (c.lostInCore > after + c.diedWithRestart) {
     faults.push(`${c.lostInCore} packets arrived and vanished, but only ${after} were counted as dropped`)
+  }
+  // Copies are counted as duplicates: they must not make up for packets that vanished.
+  if (c.dataArrived > c.delivered + after + c.diedWithRestart) {
+    faults.push(
+      `${c.dataArrived} datagrams with data arrived, ${c.delivered} delivered and ${after} counted as dropped`,
+    )
   }
   if (c.miracles > 0) faults.push(`${c.miracles} packets were delivered that never arrived`)
   const total = c.delivered + c.neverOnWire + c.lostInCore + c.lostInNetwork

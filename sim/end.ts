@@ -237,6 +237,13 @@ export class End {
     return this.clock.now < this.asleepUntil
   }
 
+  /** Datagrams that wait at the sockets. */
+  get inboxCount(): number {
+    let count = 0
+    for (const inbox of this.inboxes) count += inbox.count
+    return count
+  }
+
   private addDrops(to: DropSums): void {
     const counts = this.device.drops.snapshot()
     for (const reason of dropReasonNames) {

@@ -31,6 +31,7 @@ export class FlowRecord {
     readonly name: string,
     /** Order is promised, as on lines without loss: a packet after one with a higher number is a fault. */
     readonly ordered: boolean,
+    private readonly ledger: { beforeWire: number },
   ) {}
 
   /** The number for the next packet. */
@@ -45,6 +46,7 @@ export class FlowRecord {
       this.sentAt = sentAt
     }
     this.states[number] = SENT
+    this.ledger.beforeWire++
     this.sentAt[number] = now
     return number
   }
@@ -75,6 +77,8 @@ export interface LedgerSummary {
   lostInNetwork: number
   /** At least one copy came to the other end's socket, and none to its TUN: the core must have counted a drop. */
   lostInCore: number
+  /** Data datagrams that came to a socket, copies and forgeries among them: each was delivered or a counted drop. */
+  dataArrived: number
   /** Delivered, but without any copy on the wire or at the socket: must be 0. */
   miracles: number
 }
@@ -88,6 +92,11 @@ export class Ledger implements Watcher {
   readonly flows: FlowRecord[] = []
   /** Faults found, in words; the first ones only. */
   readonly faults: string[] = []
+  /** Packets sent of which nothing has been on the wire yet. */
+  beforeWire = 0
+  /** Data datagrams that reached a socket, copies and forgeries among them, and packets delivered. */
+  dataArrived = 0
+  dataDelivered = 0
   private readonly identity = new Identity()
 
   constructor(
@@ -97,7 +106,7 @@ export class Ledger implements Watcher {
   ) {}
 
   flow(name: string, ordered: boolean): FlowRecord {
-    const record = new FlowRecord(this.flows.length, name, ordered)
+    const record = new FlowRecord(this.flows.length, name, ordered, this)
     this.flows.push(record)
     return record
   }
@@ -115,7 +124,11 @@ export class Ledger implements Watcher {
     if (!identify(this.store.view(slot), at + HEADER_BYTES + INNER_HEADER_BYTES, length, this.identity))
       return
     const flow = this.flows[this.identity.flow]
-    if (flow && this.identity.number < flow.sent) flow.states[this.identity.number]! |= bit
+    if (!flow || this.identity.number >= flow.sent) return
+    const state = flow.states[this.identity.number]!
+    if (state & bit) return
+    flow.states[this.identity.number] = state | bit
+    if (bit === ON_WIRE) this.beforeWire--
   }
 
   sent(slot: number): void {
@@ -123,6 +136,7 @@ export class Ledger implements Watcher {
   }
 
   arrived(slot: number): void {
+    if (this.store.chunk(slot)[this.store.offset(slot)] === MessageType.Data) this.dataArrived++
     this.mark(slot, ARRIVED)
   }
 
@@ -151,6 +165,7 @@ export class Ledger implements Watcher {
     }
     flow.states[number] = state | DELIVERED
     flow.delivered++
+    this.dataDelivered++
     if (number < flow.newest) {
       flow.reordered++
       if (flow.ordered) this.fault(`at ${now}: flow ${flow.name} packet ${number} after ${flow.newest}`)
@@ -172,6 +187,7 @@ export class Ledger implements Watcher {
       neverOnWire: 0,
       lostInNetwork: 0,
       lostInCore: 0,
+      dataArrived: this.dataArrived,
       miracles: 0,
     }
     for (const flow of this.flows) {

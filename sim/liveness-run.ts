@@ -86,13 +86,12 @@ export function runLiveness(seed: number, primitives: Primitives, minutes: numbe
     return (flow.record.delivered - before[i]!.delivered) / sent
   })
   if (faults.length === 0) {
-    world.run(endsAt + 4 * SECOND)
     shares.forEach((share, i) => {
       if (share < DELIVERED_SHARE_MIN) {
         faults.push(`flow ${flows[i]!.record.name}: only ${(100 * share).toFixed(1)} % delivered`)
       }
     })
-    faults.push(...world.faultsAtRest())
+    faults.push(...world.rest())
   }
   return outcomeOf(
     world,

@@ -19,8 +19,6 @@ import { TcpTransfer } from './tcp.js'
 import { DatagramFlow, Ping } from './traffic.js'
 import { World } from './world.js'
 
-const REST_US = 4 * SECOND
-
 /**
  * Safety: every fault there is, at random, all the time. Nothing is asked of progress; but whatever is delivered was
  * sent, once, unchanged, in the order promised, with no nonce twice, and at the end everything is accounted for.
@@ -114,8 +112,7 @@ export function runSafety(seed: number, primitives: Primitives, minutes: number)
   if (faults.length === 0) {
     attacker.stop()
     healAll(world)
-    world.run(endsAt + REST_US)
-    faults = world.faultsAtRest()
+    faults = world.rest()
   }
   return outcomeOf(
     world,

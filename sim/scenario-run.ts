@@ -14,8 +14,6 @@ import { ScenarioWorld } from './scenario-world.js'
 const OPEN_US_MAX = 5 * SECOND
 const LOOK_US = 50_000
 const LEAD_US = 300_000
-/** After the end everything comes to rest within this. */
-const REST_US = 4 * SECOND
 const NS = 1000
 
 /** A scenario played once in virtual time: the figures as the lab takes them, and what the checkers say. */
@@ -59,8 +57,7 @@ export function playScenario(
     faults = world.faults()
   }
   if (faults.length === 0) {
-    world.run(until + REST_US)
-    faults = world.faultsAtRest()
+    faults = world.rest()
   }
   const phase: Phase = {
     mode: { kind: 'tunnel' },

@@ -18,6 +18,7 @@ import { Ledger } from './ledger.js'
 import { type LinkParameters, PERFECT_LINK } from './link-direction.js'
 import { type Attachment, addressOf, Network } from './network.js'
 import { NullCiphers } from './null-cipher.js'
+import { StepChecker } from './step-checker.js'
 import type { Host } from './traffic.js'
 
 export interface LinkOptions {
@@ -55,6 +56,9 @@ export interface WorldOptions {
 
 export const SERVER_PORT = 5_000
 
+const REST_STEP_US = 2 * SECOND
+const REST_US_MAX = 10 * SECOND
+
 /** Two ends, their lines, and everything that watches them, from one seed. */
 export class World {
   readonly clock = new Clock()
@@ -62,6 +66,7 @@ export class World {
   readonly network: Network
   readonly ledger: Ledger
   readonly nonces: NonceChecker
+  readonly steps: StepChecker
   readonly client: Host
   readonly server: Host
 
@@ -170,6 +175,7 @@ export class World {
         serverLines,
       ),
     }
+    this.steps = new StepChecker(this.clock, this.ends, this.ledger, () => this.drops())
   }
 
   private attach(
@@ -220,13 +226,26 @@ export class World {
 
   /** Faults that are faults at any moment. */
   faults(): string[] {
-    const faults = [...checkLedger(this.ledger), ...this.nonces.faults]
+    const faults = [...checkLedger(this.ledger), ...this.nonces.faults, ...this.steps.faults]
     for (const end of this.ends) {
       if (end.overdueTimers > end.wakeUps / 2 + 1000) {
         faults.push(`${end.name}: a timer stayed due after ${end.overdueTimers} of ${end.wakeUps} wake-ups`)
       }
     }
     return faults
+  }
+
+  /**
+   * Lets everything come to rest once traffic has ended and lines are well: queues of modems run empty, paths that were
+   * given up come back, what waits is sent. Returns the faults that are left then.
+   */
+  rest(): string[] {
+    const until = this.clock.now + REST_US_MAX
+    for (;;) {
+      this.run(Math.min(until, this.clock.now + REST_STEP_US))
+      const faults = this.faultsAtRest()
+      if (faults.length === 0 || this.clock.now >= until) return faults
+    }
   }
 
   /** Faults once traffic has ended and everything has come to rest. */

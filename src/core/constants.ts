@@ -25,6 +25,8 @@ export const HANDSHAKE_FAILURE_EVENT_US = 60 * SECOND
 export const HANDSHAKE_ATTEMPT_US = 5 * SECOND
 /** Answers we have given that the initiator has not confirmed: at most so many per peer (design: 4 for 5 s). */
 export const PENDING_SESSIONS_MAX = 4
+/** Confirmed sessions kept beside the one in use, for what is still under way: a link that comes and goes makes many. */
+export const FORMER_SESSIONS_MAX = 8
 export const PENDING_SESSION_US = 5 * SECOND
 /** Two sessions born within this time came from both ends initiating at once: the smaller public key's one sends. */
 export const SIMULTANEOUS_US = 5 * SECOND

@@ -3,6 +3,7 @@ import { Feature } from '../wire/message.js'
 import {
   EGRESS_BYTES_MAX,
   EGRESS_US_MAX,
+  FORMER_SESSIONS_MAX,
   HOLD_REPAIR_US_MAX,
   HOLD_US_MAX,
   PENDING_SESSIONS_MAX,
@@ -118,6 +119,8 @@ export class Peer {
     for (const old of pending.slice(PENDING_SESSIONS_MAX))
       this.device.endSession(old, 'too many unconfirmed', now)
     this.chooseSession()
+    const former = this.sessions.filter((each) => each.confirmed && each !== this.current)
+    for (const old of former.slice(FORMER_SESSIONS_MAX)) this.device.endSession(old, 'long replaced', now)
   }
 
   /**
