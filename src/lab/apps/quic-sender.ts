@@ -87,8 +87,10 @@ export class QuicSender {
     const newest = this.inFlight.get(highest)
     if (newest && highest > this.largestAcked) this.measure(nowUs - newest.sentAtUs, ackDelayUs)
     this.largestAcked = Math.max(this.largestAcked, highest)
+    // Ranges reach back to the first packet; what is no longer in flight is known.
+    const oldest = this.inFlight.keys().next().value ?? this.nextNumber
     for (const { low, high } of ranges) {
-      for (let number = high; number >= low; number--) {
+      for (let number = high; number >= Math.max(low, oldest); number--) {
         const packet = this.inFlight.get(number)
         if (!packet) continue
         this.inFlight.delete(number)
