@@ -13,6 +13,7 @@ interface MatrixFlags {
   readonly policy?: Policy[]
   readonly seeds: number[]
   readonly compare?: Comparison[]
+  readonly mptcpOnce?: boolean
   readonly scheduler?: string
   readonly json?: string
   readonly markdown?: boolean
@@ -38,6 +39,7 @@ export function addMatrix(command: Command, terminal: Terminal, result: (status:
         'mptcp: beside it over kernel MPTCP; single: plait over each link alone',
       ).argParser(listOf(COMPARABLE)),
     )
+    .option('--mptcp-once', 'compare with MPTCP under the first seed alone')
     .option('--scheduler <name>', 'scheduler of both ends')
     .option('--quick', 'shorten all times to 40 %')
     .option(
@@ -62,6 +64,7 @@ async function labMatrix(
     policies: flags.policy,
     seeds: flags.seeds,
     compare: flags.compare ?? [],
+    mptcpOnce: flags.mptcpOnce === true,
     scheduler: flags.scheduler,
     quick: flags.quick === true,
   }

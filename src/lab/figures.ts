@@ -43,6 +43,9 @@ export function figureOf(scenario: Scenario, seed: number, phase: Phase, questio
     const records = traffic.flatMap((t) => phase.records.get(t.name) ?? [])
     return measured(jainIndex(records, span))
   }
+  if (what === 'time-to-use' && phase.samples.length < 2) {
+    return { value: null, reason: 'the links were not watched' }
+  }
   const values =
     what === 'time-to-use'
       ? of.map((name) => timeToUse(scenario, seed, phase, name, question))

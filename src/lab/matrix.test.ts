@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import {
   casesOf,
+  comparedWith,
   entriesOf,
   type MatrixCase,
   type MatrixEntry,
@@ -55,6 +56,7 @@ const plan: MatrixPlan = {
   policies: undefined,
   seeds: [1, 2, 3],
   compare: ['mptcp'],
+  mptcpOnce: false,
   scheduler: undefined,
   quick: false,
 }
@@ -148,6 +150,14 @@ test('a run counts only for the case, seed and expectations under which it was m
   expect(of({ expected: ['goodput of bulk, 15..45 s, at least 97 % of achievable'] })).toBe(0)
   // Of two the later one.
   expect(entriesOf(cubic, [good, { ...good, loadBefore: 9 }], [1])[0]?.loadBefore).toBe(9)
+})
+
+test('MPTCP may be asked once a case', () => {
+  const [once] = casesOf({ ...plan, mptcpOnce: true }) as [MatrixCase]
+  expect([1, 2, 3].map((seed) => comparedWith(once, seed))).toEqual([['mptcp'], [], []])
+  const plain = { ...entry(cubic, 2, [0.99, 800, 20, 0, 10]), compare: [] }
+  expect(entriesOf(once, [plain], [2])).toHaveLength(1)
+  expect(entriesOf(once, [{ ...plain, seed: 1 }], [1])).toHaveLength(0)
 })
 
 test('the file has a run a line; what was cut short is taken away, anything else is a fault with its line', () => {

@@ -216,13 +216,18 @@ class Play {
 
   private async unlessAborted<T>(work: Promise<T>): Promise<T> {
     const { signal } = this.hooks
+    let give = (): void => {}
     const aborted = new Promise<never>((_, reject) => {
-      const give = (): void => reject(new LabError('interrupted'))
-      if (signal.aborted) give()
-      else signal.addEventListener('abort', give, { once: true })
+      give = () => reject(new LabError('interrupted'))
     })
+    if (signal.aborted) give()
+    else signal.addEventListener('abort', give, { once: true })
     work.catch(() => {})
-    return Promise.race([work, aborted])
+    try {
+      return await Promise.race([work, aborted])
+    } finally {
+      signal.removeEventListener('abort', give)
+    }
   }
 
   private async drive(drivers: readonly Driver[]): Promise<Map<string, TrafficRecord>> {
