@@ -73,3 +73,41 @@ test('packets whose session ends before they are sealed are counted and no longe
   expect(pool.freeCount).toBe(pool.slotCount)
   expect(peer.current).toBeDefined()
 })
+
+test('copies for several paths of one link stop where the link has no more room', async () => {
+  const primitives = await loadPrimitives()
+  const options = {
+    seed: 4,
+    primitives,
+    scheduler: 'redundant',
+    links: [{}],
+    serverLinks: [{}, {}, {}],
+  } as const
+  const world = new World({ ...options, links: [...options.links], serverLinks: [...options.serverLinks] })
+  world.run(3 * SECOND)
+  const { end } = world.client
+  const { device, pool } = end
+  const link = device.links[0]!
+  expect(device.peers[0]!.paths.filter((path) => path.usable && path.link === link)).toHaveLength(3)
+  const batch = new PacketBatch(2048)
+  const header = {
+    family: 4,
+    protocol: ProtocolNumber.udp,
+    source: 1,
+    destination: 2,
+    dscp: 0,
+    flow: 0,
+  } as const
+  for (let i = 0; i < 1500; i++) {
+    const slot = pool.take()
+    writePacket(end.view, pool.packetAt(slot), header, 100, i)
+    pool.length[slot] = 100
+    batch.slots[batch.count++] = slot
+  }
+  device.handleTun(batch, end.now)
+  expect(link.hasRoom).toBe(false)
+  expect(link.waiting % 3).not.toBe(0)
+  const held = new Set<number>()
+  for (let i = link.first; i < link.end; i++) held.add(link.slotAt(i))
+  expect(device.peers[0]!.egress.packets).toBe(1500 - held.size)
+})

@@ -217,7 +217,11 @@ export function transmit(
   const { scheduler } = peer
   for (let i = 0; i < count; i++) {
     const path = scheduler.chosen[i]!
-    if (i > 0) pool.hold(slot)
+    if (i > 0) {
+      // Two paths may be on one link, and the packet itself may have taken its last place.
+      if (!path.link.hasRoom) continue
+      pool.hold(slot)
+    }
     path.link.push(slot, path.channel!)
     scheduler.sent(path, length + DATA_OVERHEAD_BYTES + OUTER_BYTES, now)
   }
