@@ -2,9 +2,10 @@ import { Prng } from '../src/base/prng.js'
 import { MILLISECOND, SECOND } from '../src/base/time.js'
 import type { Primitives } from '../src/noise/primitives.js'
 import { checkProgress } from './checkers.js'
-import { anyMachine, anyScheduler } from './faults.js'
+import { anyMachine, anyScheduler, skewed } from './faults.js'
 import type { LinkParameters } from './link-direction.js'
 import { type Outcome, outcomeOf } from './outcome.js'
+import { TcpTransfer } from './tcp.js'
 import { DatagramFlow } from './traffic.js'
 import { World } from './world.js'
 
@@ -12,6 +13,8 @@ import { World } from './world.js'
 const SETTLED_AT = 6 * SECOND
 /** ... and from then on nothing is silent for longer than this, */
 const SILENCE_US_MAX = 500 * MILLISECOND
+/** ... nor a TCP transfer, whose timer may still be long from before, for longer than this, */
+const TCP_SILENCE_US_MAX = 1_500 * MILLISECOND
 /** ... and this share is delivered, as the good links lose nothing. */
 const DELIVERED_SHARE_MIN = 0.99
 
@@ -24,7 +27,18 @@ export function runLiveness(seed: number, primitives: Primitives, minutes: numbe
   const linkCount = 2 + random.below(3)
   const goodLink = random.below(linkCount)
   const kinds: string[] = []
-  const good = (): Partial<LinkParameters> => ({ delayUs: 1_000 + random.below(60_000) })
+  const scheduler = anyScheduler(random)
+  // Lines of some rate, and TCP that fills them: the others would let the stream drown in the modems' queues.
+  const loaded = scheduler === 'adaptive' && random.next() < 0.4
+  const good = (): Partial<LinkParameters> => ({
+    delayUs: 1_000 + random.below(60_000),
+    ...(loaded
+      ? {
+          rateBytesPerSec: skewed(random, 600_000, 4_000_000),
+          queueUsMax: skewed(random, 30, 200) * MILLISECOND,
+        }
+      : {}),
+  })
   const links = Array.from({ length: linkCount }, (_, i) => {
     const kind =
       i === goodLink || random.next() < 0.2 ? 'good' : ['dead', 'up dead', 'down dead'][random.below(3)]!
@@ -49,7 +63,7 @@ export function runLiveness(seed: number, primitives: Primitives, minutes: numbe
     client: { ...anyMachine(random), stallShare: 0 },
     server: { ...anyMachine(random), stallShare: 0 },
     bothKnowEndpoints: random.next() < 0.5,
-    scheduler: anyScheduler(random),
+    scheduler,
     policy: random.next() < 0.7 ? 'auto' : 'bond',
   })
   if (breaksAt > 0) {
@@ -73,6 +87,19 @@ export function runLiveness(seed: number, primitives: Primitives, minutes: numbe
         until: endsAt,
       }),
   )
+  const transfers = loaded
+    ? [
+        [world.client, world.server],
+        [world.server, world.client],
+      ].map(
+        ([from, to]) =>
+          new TcpTransfer(world.clock, world.ledger, from!, to!, {
+            name: `tcp from ${from!.number}`,
+            control: random.next() < 0.5 ? 'cubic' : 'bbr',
+            until: endsAt,
+          }),
+      )
+    : []
   world.run(SETTLED_AT)
   const before = flows.map((flow) => ({ sent: flow.record.sent, delivered: flow.record.delivered }))
   let faults: string[] = []
@@ -80,6 +107,7 @@ export function runLiveness(seed: number, primitives: Primitives, minutes: numbe
     world.run(Math.min(endsAt, world.clock.now + 250 * MILLISECOND))
     faults = world.faults()
     for (const flow of flows) faults.push(...checkProgress(flow.record, world.clock.now, SILENCE_US_MAX))
+    for (const { data } of transfers) faults.push(...checkProgress(data, world.clock.now, TCP_SILENCE_US_MAX))
   }
   const shares = flows.map((flow, i) => {
     const sent = flow.record.sent - before[i]!.sent
@@ -102,6 +130,7 @@ export function runLiveness(seed: number, primitives: Primitives, minutes: numbe
       breaksAtUs: breaksAt,
       scheduler: world.options.scheduler,
       policy: world.options.policy,
+      loaded,
       shareThere: shares[0],
       shareBack: shares[1],
     },
