@@ -1,5 +1,5 @@
 import { SECOND } from '../src/base/time.js'
-import { describeEvent, type Phase, type PhaseEvent } from '../src/lab/phase.js'
+import { describeEvent, type Phase, type PhaseEvent, type Sample } from '../src/lab/phase.js'
 import type { ScenarioRun } from '../src/lab/runner.js'
 import { type Scenario, scenarioEndUs } from '../src/lab/scenario.js'
 import { judge } from '../src/lab/verdict.js'
@@ -14,6 +14,8 @@ import { ScenarioWorld } from './scenario-world.js'
 const OPEN_US_MAX = 5 * SECOND
 const LOOK_US = 50_000
 const LEAD_US = 300_000
+/** How often the links are looked at, as in the lab. */
+const SAMPLE_US = 100_000
 const NS = 1000
 
 /** A scenario played once in virtual time: the figures as the lab takes them, and what the checkers say. */
@@ -39,6 +41,8 @@ export function playScenario(
   while (world.clock.now < OPEN_US_MAX && play.linksDown().length > 0) world.run(world.clock.now + LOOK_US)
   const down = play.linksDown()
   const notes = down.length === 0 ? [] : [`not every link was up at the start: ${down.join(', ')}`]
+  if (scenario.ecn)
+    notes.push('the model TCP knows no ECN: what the queue drops to slow it down counts as sent again')
   const zero = world.clock.now + LEAD_US
   const until = zero + scenarioEndUs(scenario)
   const events: PhaseEvent[] = scenario.events.map((event) => ({
@@ -51,6 +55,21 @@ export function playScenario(
     b: new TunCounters(world, world.server.end, until),
   }
   const traffic = scenario.traffic.map((t) => ({ t, record: startTraffic(world, t, zero, play.tunMtu) }))
+  const samples: Sample[] = []
+  const look = (): void => {
+    samples.push({
+      timeUs: world.clock.now - zero,
+      wan: scenario.links.map((_, i) => ({
+        nowNs: world.clock.now * NS,
+        cpuUs: 0,
+        ab: countersOf(world.line(i).up!),
+        ba: countersOf(world.line(i).down!),
+      })),
+      status: {},
+    })
+    if (world.clock.now < until) world.clock.call(world.clock.now + SAMPLE_US, look)
+  }
+  world.clock.call(zero, look)
   let faults: string[] = []
   while (world.clock.now < until && faults.length === 0) {
     world.run(Math.min(until, world.clock.now + SECOND))
@@ -59,23 +78,13 @@ export function playScenario(
   if (faults.length === 0) {
     faults = world.rest()
   }
+  look()
   const phase: Phase = {
     mode: { kind: 'tunnel' },
     zeroNs: zero * NS,
     records: new Map(traffic.map(({ t, record }) => [t.name, record()])),
     failures: new Map(),
-    samples: [
-      {
-        timeUs: world.clock.now - zero,
-        wan: scenario.links.map((_, i) => ({
-          nowNs: world.clock.now * NS,
-          cpuUs: 0,
-          ab: countersOf(world.line(i).up!),
-          ba: countersOf(world.line(i).down!),
-        })),
-        status: {},
-      },
-    ],
+    samples,
     counters: { a: counters.a.records(), b: counters.b.records() },
     events,
     notes,
@@ -86,7 +95,7 @@ export function playScenario(
   return { seed, phase, verdicts: judge(scenario, seed, phase), outcome }
 }
 
-/** What the emulator of a link would say at the end. */
+/** What the emulator of a link would say. */
 function countersOf(line: LinkDirection): WanCounters {
   const { counts, parameters } = line
   return {

@@ -57,6 +57,14 @@ function startTcp(world: World, traffic: TcpTraffic, zero: Instant, mtuBytes: nu
         until,
       }),
   )
+  const retransmitted = (): number => transfers.reduce((sum, { sender }) => sum + sender.retransmissions, 0)
+  const resent: { fromNs: number; toNs: number; count: number }[] = []
+  let resentBefore = 0
+  atPace(world, start, until + TENTH_US, TENTH_US, (_number, now) => {
+    const count = retransmitted() - resentBefore
+    resentBefore += count
+    if (now > start) resent.push({ fromNs: (now - TENTH_US) * NS, toNs: now * NS, count })
+  })
   return () => {
     const intervals: Interval[] = []
     let before = transfers.map(() => 0)
@@ -73,8 +81,7 @@ function startTcp(world: World, traffic: TcpTraffic, zero: Instant, mtuBytes: nu
       })
       before = now
     }
-    const retransmits = transfers.reduce((sum, { sender }) => sum + sender.retransmissions, 0)
-    return { kind: 'tcp', startNs: start * NS, intervals, retransmits }
+    return { kind: 'tcp', startNs: start * NS, intervals, resent, retransmits: retransmitted() }
   }
 }
 

@@ -82,7 +82,7 @@ expect:
     expect(alone).toBeGreaterThan(7)
     expect(alone).toBeLessThan(9.2)
     expect(both).toBeGreaterThan(16)
-    expect(run.phase.samples[0]!.wan[0]!.ba.droppedBlackhole).toBeGreaterThan(0)
+    expect(run.phase.samples.at(-1)!.wan[0]!.ba.droppedBlackhole).toBeGreaterThan(0)
   })
 
   test('settings change, addresses change, and ends stop and start', () => {
