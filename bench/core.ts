@@ -53,7 +53,7 @@ function exchange(from: End, to: End, now: number): void {
   }
 }
 
-export async function coreCost(scheduler = 'weighted'): Promise<{ sendNs: number; receiveNs: number }> {
+export async function coreCost(scheduler = 'adaptive'): Promise<{ sendNs: number; receiveNs: number }> {
   const primitives = await loadPrimitives()
   const keys = [1, 2].map((fill) => {
     const privateKey = new Uint8Array(32).fill(fill * 8)
