@@ -14,13 +14,21 @@ const HEADER_BYTES = 8
 /** Views of slabs are kept, as batches use the same few all the time; control packets are arrays of their own. */
 const SLAB_BYTES_MIN = 1 << 15
 const views = new WeakMap<Uint8Array, DataView>()
+const recentArrays: (Uint8Array | undefined)[] = [undefined, undefined, undefined, undefined]
+const recentViews: DataView[] = [0, 1, 2, 3].map(() => new DataView(new ArrayBuffer(0)))
+let oldest = 0
+
 export function viewOf(array: Uint8Array): DataView {
-  const keep = array.byteLength >= SLAB_BYTES_MIN
-  let view = keep ? views.get(array) : undefined
+  for (let i = 0; i < 4; i++) if (recentArrays[i] === array) return recentViews[i]!
+  if (array.byteLength < SLAB_BYTES_MIN) return new DataView(array.buffer, array.byteOffset, array.byteLength)
+  let view = views.get(array)
   if (!view) {
     view = new DataView(array.buffer, array.byteOffset, array.byteLength)
-    if (keep) views.set(array, view)
+    views.set(array, view)
   }
+  recentArrays[oldest] = array
+  recentViews[oldest] = view
+  oldest = (oldest + 1) & 3
   return view
 }
 
