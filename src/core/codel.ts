@@ -14,8 +14,8 @@ export class Codel {
 
   constructor(
     queues: number,
-    private readonly targetUs: DurationUs,
-    private readonly intervalUs: DurationUs,
+    public targetUs: DurationUs,
+    public intervalUs: DurationUs,
   ) {
     this.firstAboveAt = new Float64Array(queues)
     this.dropNextAt = new Float64Array(queues)

@@ -207,6 +207,20 @@ describe('CoDel in the queue', () => {
     expect(drops.snapshot().egressCodel).toBeUndefined()
   })
 
+  it('lets a queue on a long path be as long as a sender needs that gives back a third of its window', () => {
+    const dropped = (roundTripUs: number): number => {
+      start()
+      queue.roundTripUs = roundTripUs
+      // Twelve packets more than leave in time: a queue of 120 ms, which stands.
+      for (let i = 0; i < 12; i++) enqueue('x', 1)
+      const delays = overload(100, 5, 0)
+      expect(delays[100]).toBeGreaterThan(50)
+      return drops.snapshot().egressCodel ?? 0
+    }
+    expect(dropped(320 * MILLISECOND)).toBe(0)
+    expect(dropped(0)).toBeGreaterThan(0)
+  })
+
   it('does nothing when it is off', () => {
     queue.codelEnabled = false
     overload(105, 10, 0)

@@ -9,6 +9,12 @@ import { PacketClass } from './flow-table.js'
 /** Lax, as under fair queueing a long queue hurts only its own flow, and a short one costs it throughput. */
 const CODEL_TARGET_US = 50 * MILLISECOND
 const CODEL_INTERVAL_US = 300 * MILLISECOND
+/**
+ * On long paths the target is this share of the round trip: CUBIC gives back 0.3 of its window for a drop, and what
+ * stood in the queue before is what keeps the paths busy until it has grown again.
+ */
+const CODEL_TARGET_SHARE = 0.4
+const CODEL_TARGET_US_MAX = 200 * MILLISECOND
 /** What a flow may send before the next has its turn, and what CoDel leaves alone: one full packet. */
 const QUANTUM_BYTES = 1514
 /** A flow that was given up for being too long loses at most so many packets at once. */
@@ -127,6 +133,16 @@ export class EgressQueue {
     this.ageUsMax = options.ageUsMax ?? 1 * SECOND
     this.realTimeBytesMax = options.realTimeBytesMax ?? 256 << 10
     this.pureAckBytesMax = options.pureAckBytesMax ?? 128 << 10
+  }
+
+  /** The longest round trip of the paths in use. */
+  set roundTripUs(roundTripUs: DurationUs) {
+    const { codel } = this
+    codel.targetUs = Math.min(
+      CODEL_TARGET_US_MAX,
+      Math.max(CODEL_TARGET_US, CODEL_TARGET_SHARE * roundTripUs),
+    )
+    codel.intervalUs = Math.max(CODEL_INTERVAL_US, roundTripUs)
   }
 
   /** Takes over a slot. Packets of a class and bucket leave in the order in which they came. */

@@ -24,6 +24,9 @@ import { RedundantScheduler } from './schedulers/redundant.js'
 import { WeightedScheduler } from './schedulers/weighted.js'
 import type { Session } from './session.js'
 
+/** A path carries bulk while it sends more than this share of what it could. */
+const IN_USE_SHARE = 0.02
+
 export interface PeerConfig {
   name: string
   publicKey: Uint8Array
@@ -169,6 +172,16 @@ export class Peer {
     for (const path of this.paths)
       if (path.usable) slowest = Math.max(slowest, path.health.rtt.smoothedUs || 0)
     return Math.max(REPAIR_AGE_US, slowest + 100_000)
+  }
+
+  /** The longest round trip of the paths that carry bulk now; 0 if none does. */
+  get roundTripUsUsed(): number {
+    let longest = 0
+    for (const { usable, rate, rateOutBytesPerSec } of this.paths) {
+      if (usable && rateOutBytesPerSec > IN_USE_SHARE * rate.rateBytesPerSec)
+        longest = Math.max(longest, rate.rttUsMin)
+    }
+    return longest
   }
 
   /** A session ended: paths must not go on using it. */

@@ -14,6 +14,8 @@ import type { RateLimiter } from './snapshot.js'
 /** Standing queue aimed at, before jitter and packet size raise it. */
 const TARGET_US = 5 * MILLISECOND
 const TARGET_JITTER_US_MAX = 8 * MILLISECOND
+/** ... and on long paths, since what is decided there shows a round trip later only: this share of it. */
+const TARGET_RTT_SHARE = 0.08
 /** Where it starts: 1.5 Mbit/s, which no usable link is below for long. */
 const RATE_START = 187_500
 const RATE_MIN = 8_000
@@ -234,7 +236,7 @@ export class RateEstimator {
     this.jitterUs += 0.05 * (Math.min(20 * MILLISECOND, sum / this.minCount - least) - this.jitterUs)
     const twoPackets = (2.2 * PACKET_BYTES * SECOND) / this.rateBytesPerSec
     const target = TARGET_US + Math.min(TARGET_JITTER_US_MAX, 2 * this.jitterUs)
-    this.targetUs = Math.max(target, twoPackets)
+    this.targetUs = Math.max(target, twoPackets, TARGET_RTT_SHARE * this.rttUsMin)
   }
 
   /** Takes the sample into the window and the rate; whether the link was the limit in it. */
