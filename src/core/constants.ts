@@ -25,9 +25,9 @@ export const HANDSHAKE_FAILURE_EVENT_US = 60 * SECOND
 export const HANDSHAKE_ATTEMPT_US = 5 * SECOND
 /** Answers we have given that the initiator has not confirmed: at most so many per peer (design: 4 for 5 s). */
 export const PENDING_SESSIONS_MAX = 4
+export const PENDING_SESSION_US = 5 * SECOND
 /** Confirmed sessions kept beside the one in use, for what is still under way: a link that comes and goes makes many. */
 export const FORMER_SESSIONS_MAX = 8
-export const PENDING_SESSION_US = 5 * SECOND
 /** Two sessions born within this time came from both ends initiating at once: the smaller public key's one sends. */
 export const SIMULTANEOUS_US = 5 * SECOND
 /** Sending while every path is silent for this long: the far end may have restarted, so shake hands again. */

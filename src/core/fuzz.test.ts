@@ -470,8 +470,9 @@ describe('what passes the mac gate goes no further either', () => {
           }
         }
       })
+      // Those of long replaced sessions are nobody's any more.
       expect((drops.replayed ?? 0) + (drops.unknownIndex ?? 0)).toBe(sent)
-      expect(drops.replayed).toBeGreaterThan(0.9 * sent)
+      expect(drops.replayed).toBeGreaterThan(100)
       expect(stateOf(device)).toEqual(before)
     }
   })
