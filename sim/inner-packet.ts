@@ -118,6 +118,11 @@ export interface SegmentFields {
   syn: boolean
   fin: boolean
   window: number
+  /**
+   * Of data: sent before. Of an acknowledgement: that of the segment which moved it on. It tells what the echo of a time
+   * stamp does (RFC 3522): whether the first copy arrived after all. Stands in the place of the urgent pointer.
+   */
+  resent?: boolean
   /** Pairs of left and right edges, at most three. */
   sack: Uint32Array
   sackCount: number
@@ -147,7 +152,7 @@ export function writeSegment(
   v.setUint32(transport + 8, fields.acknowledgement)
   v.setUint16(transport + 12, ((headerBytes / 4) << 12) | flags)
   v.setUint16(transport + 14, fields.window)
-  v.setUint32(transport + 16, 0)
+  v.setUint32(transport + 16, fields.resent ? 1 : 0)
   // NOP NOP timestamps(10)
   v.setUint32(transport + 20, 0x0101080a)
   v.setUint32(transport + 24, number)
@@ -172,6 +177,7 @@ export function readSegment(v: DataView, at: number, identity: Identity, out: Se
   out.syn = (flags & 2) !== 0
   out.fin = (flags & 1) !== 0
   out.window = v.getUint16(transport + 14)
+  out.resent = v.getUint16(transport + 18) === 1
   out.sackCount = headerBytes > 32 ? (v.getUint8(transport + 35) - 2) / 8 : 0
   for (let i = 0; i < 2 * out.sackCount; i++) out.sack[i] = v.getUint32(transport + 36 + 4 * i)
 }

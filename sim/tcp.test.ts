@@ -76,3 +76,10 @@ describe('model TCP through the tunnel fills what there is', () => {
     ).toBeGreaterThan(0.9)
   })
 })
+
+test('a path that is late by far more than the timer is no loss: what was reduced for nothing comes back', () => {
+  const land = { mbit: 10, line: { delayUs: 20_000 } }
+  const satellite = { mbit: 10, line: { delayUs: 300_000 } }
+  // Each second packet is 280 ms later than its neighbours; a sender that never undoes gets 3 %.
+  expect(share('cubic', [land, satellite], 'weighted').share).toBeGreaterThan(0.15)
+})

@@ -36,6 +36,7 @@ function emptyFields(): SegmentFields {
     syn: false,
     fin: false,
     window: 0xffff,
+    resent: false,
     sack: new Uint32Array(8),
     sackCount: 0,
   }
@@ -71,8 +72,8 @@ export interface TcpOptions {
 }
 
 /**
- * One bulk TCP transfer: SACK with RACK loss detection (RFC 8985), DSACK undo, retransmission timer (RFC 6298), and a
- * congestion control. Segments are numbered, all of the same size; real headers go through the tunnel. No SYN or FIN
+ * One bulk TCP transfer: SACK with RACK loss detection (RFC 8985), undo by DSACK and by time stamps (RFC 3522),
+ * retransmission timer (RFC 6298), and a congestion control. Segments are numbered, all of the same size; real headers go through the tunnel. No SYN or FIN
  * exchange: the connection is there when it begins.
  */
 export class TcpSender implements SenderView {
@@ -163,11 +164,23 @@ export class TcpSender implements SenderView {
     sample.ratePerUs = 0
     this.bestSegment = -1
     let duplicate = false
+    const firstCopyArrived =
+      cumulative > this.una &&
+      (this.flags[this.una & MASK]! & Segment.Retransmitted) !== 0 &&
+      fields.resent !== true
+    // The oldest of what is acknowledged tells the round trip that the retransmission timer has to allow for.
+    let oldestSentAt = NEVER
     while (this.una < cumulative) {
       const segment = this.una++
-      if (this.flags[segment & MASK]! & Segment.Sacked) this.sackedOut--
-      else this.markDelivered(segment, now)
+      const flags = this.flags[segment & MASK]!
+      if (flags & Segment.Sacked) this.sackedOut--
+      else {
+        if ((flags & Segment.Retransmitted) === 0)
+          oldestSentAt = Math.min(oldestSentAt, this.sentAt[segment & MASK]!)
+        this.markDelivered(segment, now)
+      }
     }
+    const cumulativeSentAt = oldestSentAt
     for (let i = 0; i < fields.sackCount; i++) {
       const left = this.segmentOf(fields.sack[2 * i]!)
       const right = this.segmentOf(fields.sack[2 * i + 1]!)
@@ -176,7 +189,11 @@ export class TcpSender implements SenderView {
         continue
       }
       for (let segment = Math.max(left, this.una); segment < Math.min(right, this.next); segment++) {
-        if (this.flags[segment & MASK]! & Segment.Sacked) continue
+        const flags = this.flags[segment & MASK]!
+        if (flags & Segment.Sacked) continue
+        if (cumulativeSentAt === NEVER && (flags & Segment.Retransmitted) === 0) {
+          oldestSentAt = Math.min(oldestSentAt, this.sentAt[segment & MASK]!)
+        }
         this.markDelivered(segment, now)
         this.flags[segment & MASK]! |= Segment.Sacked
         this.sackedOut++
@@ -185,6 +202,8 @@ export class TcpSender implements SenderView {
     }
     this.highestSacked = Math.max(this.highestSacked, cumulative - 1)
     this.finishSample(now)
+    if (oldestSentAt !== NEVER) this.smooth(now - oldestSentAt)
+    if (firstCopyArrived) this.undoRecovery()
     if (sample.newly > 0) {
       this.backoff = 1
       this.armRto(now)
@@ -236,19 +255,42 @@ export class TcpSender implements SenderView {
       const rttUs = now - sentAt
       sample.rttUs = rttUs
       this.minRttUs = Math.min(this.minRttUs, rttUs)
-      if (this.smoothedRttUs === 0) {
-        this.smoothedRttUs = rttUs
-        this.rttVarianceUs = rttUs / 2
-      } else {
-        this.rttVarianceUs += 0.25 * (Math.abs(rttUs - this.smoothedRttUs) - this.rttVarianceUs)
-        this.smoothedRttUs += 0.125 * (rttUs - this.smoothedRttUs)
-      }
     }
     sample.deliveredAtSend = this.deliveredAtSend[i]!
     const interval = Math.max(now - this.deliveredTimeAtSend[i]!, sentAt - this.firstSentAtSend[i]!, 1)
     this.firstSentTime = sentAt
     if (interval >= this.minRttUs * 0.9)
       sample.ratePerUs = (this.delivered - sample.deliveredAtSend) / interval
+  }
+
+  private smooth(rttUs: DurationUs): void {
+    if (this.smoothedRttUs === 0) {
+      this.smoothedRttUs = rttUs
+      this.rttVarianceUs = rttUs / 2
+      return
+    }
+    this.rttVarianceUs += 0.25 * (Math.abs(rttUs - this.smoothedRttUs) - this.rttVarianceUs)
+    this.smoothedRttUs += 0.125 * (rttUs - this.smoothedRttUs)
+  }
+
+  /** Nothing was lost, it was late (RFC 3522): what is marked as lost and not sent again is under way. */
+  private undoRecovery(): void {
+    if (!this.recovering) return
+    this.recovering = false
+    this.reorderingSeen = true
+    this.undoPending = 0
+    this.control.onUndo()
+    this.lost.length = 0
+    for (let segment = this.una; segment < this.next; segment++) {
+      const i = segment & MASK
+      if ((this.flags[i]! & Segment.Lost) === 0) continue
+      this.flags[i] = (this.flags[i]! & ~Segment.Lost) | Segment.InFlight
+      this.inFlight++
+      // To be looked at again, should it be lost indeed.
+      const at = this.orderTail++ % this.orderSegment.length
+      this.orderSegment[at] = segment
+      this.orderAt[at] = this.sentAt[i]!
+    }
   }
 
   private onDuplicate(now: Instant): void {
@@ -405,6 +447,7 @@ export class TcpSender implements SenderView {
     const fields = this.fields
     fields.sequence = (segment * this.segmentBytes) % 2 ** 32
     fields.payloadBytes = this.segmentBytes
+    fields.resent = (this.flags[segment & MASK]! & Segment.Retransmitted) !== 0
     emit(this.end, this.header, this.record, fields, now)
   }
 
@@ -446,6 +489,7 @@ export class TcpReceiver {
   /** Ranges [from, to) beyond {@link expected}, the newest first. */
   private readonly ranges: { from: number; to: number }[] = []
   private duplicate = -1
+  private resent = false
   private readonly fields = emptyFields()
   private readonly timer: Handler
   /** When the delayed acknowledgement is due, and whether the timer is set. */
@@ -483,6 +527,7 @@ export class TcpReceiver {
     if (segment < this.highest) this.reordered++
     else this.highest = segment
     const inOrder = segment === this.expected
+    if (inOrder) this.resent = fields.resent === true
     if (segment < this.expected || this.has(segment)) {
       this.duplicate = segment
     } else if (inOrder) this.advance(now)
@@ -529,6 +574,7 @@ export class TcpReceiver {
     const { fields } = this
     const byte = (segment: number): number => (segment * this.segmentBytes) % 2 ** 32
     fields.acknowledgement = byte(this.expected)
+    fields.resent = this.resent
     fields.sackCount = 0
     const add = (from: number, to: number): void => {
       fields.sack[2 * fields.sackCount] = byte(from)
