@@ -17,6 +17,8 @@ const SILENCE_US_MAX = 500 * MILLISECOND
 const TCP_SILENCE_US_MAX = 1_500 * MILLISECOND
 /** ... and this share is delivered, as the good links lose nothing. */
 const DELIVERED_SHARE_MIN = 0.99
+/** ... unless TCP fills them, and queue management drops some of the stream while the rate is underestimated. */
+const DELIVERED_SHARE_LOADED_MIN = 0.75
 
 /**
  * Liveness: some links are good, the rest is broken for good (dead both ways, or one way only, or coming and going),
@@ -115,7 +117,7 @@ export function runLiveness(seed: number, primitives: Primitives, minutes: numbe
   })
   if (faults.length === 0) {
     shares.forEach((share, i) => {
-      if (share < DELIVERED_SHARE_MIN) {
+      if (share < (loaded ? DELIVERED_SHARE_LOADED_MIN : DELIVERED_SHARE_MIN)) {
         faults.push(`flow ${flows[i]!.record.name}: only ${(100 * share).toFixed(1)} % delivered`)
       }
     })

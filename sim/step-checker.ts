@@ -11,8 +11,9 @@ const STEP_US = 10 * MILLISECOND
 /** Real-time packets and pure ACKs have limits of their own; any limit may be exceeded by the packet that exceeds it. */
 const EGRESS_EXTRA_BYTES = (256 << 10) + (128 << 10) + 3 * 2048
 const HELD_PACKETS_MAX = 8_192
-/** The one in use, those it has replaced, those not yet confirmed. */
-const SESSIONS_MAX = 1 + FORMER_SESSIONS_MAX + PENDING_SESSIONS_MAX
+/** The one in use, those it has replaced, those not yet confirmed; and young ones, at some handshakes a second. */
+const YOUNG_SESSIONS_MAX = 60
+const SESSIONS_MAX = 1 + FORMER_SESSIONS_MAX + PENDING_SESSIONS_MAX + YOUNG_SESSIONS_MAX
 const FAULTS_MAX = 10
 
 /**

@@ -26,8 +26,12 @@ export const HANDSHAKE_ATTEMPT_US = 5 * SECOND
 /** Answers we have given that the initiator has not confirmed: at most so many per peer (design: 4 for 5 s). */
 export const PENDING_SESSIONS_MAX = 4
 export const PENDING_SESSION_US = 5 * SECOND
-/** Confirmed sessions kept beside the one in use, for what is still under way: a link that comes and goes makes many. */
+/**
+ * Confirmed sessions kept beside the one in use: a link that comes and goes makes many. Young ones stay, as the two ends
+ * need not have agreed yet on which to use.
+ */
 export const FORMER_SESSIONS_MAX = 8
+export const FORMER_SESSION_US = 10 * SECOND
 /** Two sessions born within this time came from both ends initiating at once: the smaller public key's one sends. */
 export const SIMULTANEOUS_US = 5 * SECOND
 /** Sending while every path is silent for this long: the far end may have restarted, so shake hands again. */

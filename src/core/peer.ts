@@ -3,6 +3,7 @@ import { Feature } from '../wire/message.js'
 import {
   EGRESS_BYTES_MAX,
   EGRESS_US_MAX,
+  FORMER_SESSION_US,
   FORMER_SESSIONS_MAX,
   HOLD_REPAIR_US_MAX,
   HOLD_US_MAX,
@@ -123,7 +124,9 @@ export class Peer {
       this.device.endSession(old, 'too many unconfirmed', now)
     this.chooseSession()
     const former = this.sessions.filter((each) => each.confirmed && each !== this.current)
-    for (const old of former.slice(FORMER_SESSIONS_MAX)) this.device.endSession(old, 'long replaced', now)
+    for (const old of former.slice(FORMER_SESSIONS_MAX)) {
+      if (now - old.createdAt > FORMER_SESSION_US) this.device.endSession(old, 'long replaced', now)
+    }
   }
 
   /**
