@@ -1,6 +1,6 @@
 import { SECOND } from '../src/base/time.js'
 import { describeEvent, type Phase, type PhaseEvent, type Sample } from '../src/lab/phase.js'
-import type { ScenarioRun } from '../src/lab/runner.js'
+import { referenceLinks, type ScenarioRun } from '../src/lab/runner.js'
 import { type Scenario, scenarioEndUs } from '../src/lab/scenario.js'
 import { judge } from '../src/lab/verdict.js'
 import type { WanCounters } from '../src/lab/wan-link.js'
@@ -36,7 +36,31 @@ export function playScenario(
   primitives: Primitives,
   how: string,
 ): SimulatedRun {
-  const play = new ScenarioWorld(scenario, seed, policy, primitives)
+  const references = new Map<string, Phase>()
+  const faults: string[] = []
+  let virtualSeconds = 0
+  for (const link of referenceLinks(scenario)) {
+    const alone = playOnce(scenario, seed, policy, primitives, how, link)
+    references.set(link, alone.phase)
+    faults.push(...alone.outcome.faults.map((fault) => `${link} alone: ${fault}`))
+    virtualSeconds += alone.outcome.virtualSeconds
+  }
+  const { phase, outcome } = playOnce(scenario, seed, policy, primitives, how)
+  outcome.faults.push(...faults)
+  outcome.virtualSeconds += virtualSeconds
+  return { seed, phase, verdicts: judge(scenario, seed, phase, references), outcome }
+}
+
+/** One run, over all links or over one of them alone. */
+function playOnce(
+  scenario: Scenario,
+  seed: number,
+  policy: 'auto' | 'bond',
+  primitives: Primitives,
+  how: string,
+  only?: string,
+): { phase: Phase; outcome: Outcome } {
+  const play = new ScenarioWorld(scenario, seed, policy, primitives, only)
   const { world } = play
   while (world.clock.now < OPEN_US_MAX && play.linksDown().length > 0) world.run(world.clock.now + LOOK_US)
   const down = play.linksDown()
@@ -80,7 +104,7 @@ export function playScenario(
   }
   look()
   const phase: Phase = {
-    mode: { kind: 'tunnel' },
+    mode: { kind: 'tunnel', link: only },
     zeroNs: zero * NS,
     records: new Map(traffic.map(({ t, record }) => [t.name, record()])),
     failures: new Map(),
@@ -92,7 +116,7 @@ export function playScenario(
   }
   const options = { scenario: scenario.name, links: scenario.links.length }
   const outcome = outcomeOf(world, 'scenario', options, faults, how)
-  return { seed, phase, verdicts: judge(scenario, seed, phase), outcome }
+  return { phase, outcome }
 }
 
 /** What the emulator of a link would say. */

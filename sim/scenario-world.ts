@@ -100,6 +100,8 @@ export class ScenarioWorld {
     readonly seed: number,
     policy: 'auto' | 'bond',
     primitives: Primitives,
+    /** Plait over this link alone: the others are dead from the start. */
+    private readonly only: string | undefined,
   ) {
     checkPlayable(scenario)
     this.tunMtu = tunMtuOf(scenario)
@@ -107,6 +109,7 @@ export class ScenarioWorld {
     const line = (link: ScenarioLink, way: Way): Partial<LinkParameters> => ({
       ...lineOf(link[way], scenario.outer, link.mtu),
       ...lossOf(link[way].loss, link[way].lossBurst),
+      blackhole: !this.inUse(link.name),
     })
     this.world = new World({
       seed,
@@ -128,13 +131,17 @@ export class ScenarioWorld {
     this.traceEnded = scenario.links.map(() => ({ up: false, down: false }))
   }
 
+  private inUse(link: string): boolean {
+    return this.only === undefined || this.only === link
+  }
+
   /** Names of the links over which the tunnel is not up, as the client sees it. */
   linksDown(): string[] {
     const up = new Set<string>()
     for (const path of this.world.client.end.device.peers[0]!.paths) {
       if (path.state !== 'probing' && path.state !== 'down') up.add(path.link.name)
     }
-    return this.scenario.links.map((link) => link.name).filter((name) => !up.has(name))
+    return this.scenario.links.map((link) => link.name).filter((name) => this.inUse(name) && !up.has(name))
   }
 
   /** Traces and events, from the scenario's zero on. */
@@ -147,7 +154,10 @@ export class ScenarioWorld {
         if (trace) this.play(index, way, trace, zero)
       }
     }
-    for (const event of scenario.events) world.clock.call(zero + event.atUs, () => this.happen(event))
+    for (const event of scenario.events) {
+      if ('link' in event && !this.inUse(event.link)) continue
+      world.clock.call(zero + event.atUs, () => this.happen(event))
+    }
   }
 
   private play(index: number, way: Way, trace: RateTrace, from: Instant): void {

@@ -122,6 +122,22 @@ expect:
   expect(share).toBeLessThan(1.02)
 })
 
+test('an expectation may be held against the best link alone, played with the same seed', () => {
+  const run = play(`
+links:
+  - { name: one, rate: 10Mbit/s, rtt: 20ms }
+  - { name: two, rate: 7Mbit/s, rtt: 20ms }
+traffic:
+  - { name: bulk, kind: tcp, way: down, for: 5s }
+expect:
+  - { what: goodput, of: bulk, window: 2s..5s, min: 97%, versus: { link: best } }
+`)
+  expect(run.outcome.faults).toEqual([])
+  expect(run.verdicts[0]!.ok).toBe(true)
+  expect(run.verdicts[0]!.reference! / 1e6).toBeGreaterThan(8)
+  expect(run.verdicts[0]!.reference! / 1e6).toBeLessThan(9.2)
+})
+
 test('the same seed gives the same trace and the same figures, another seed another trace', () => {
   const text = `${PAIR}
 traffic:
