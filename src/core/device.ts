@@ -119,6 +119,7 @@ export class Device {
     rttUs: 0,
     reportUs: 0,
     capped: false,
+    packetBytes: 0,
   }
   /** Links of the egress queues' lists, by slot: one array serves every peer. */
   readonly egressSlots: EgressSlots

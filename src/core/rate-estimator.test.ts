@@ -22,6 +22,7 @@ class ModelLink {
   readonly pacer = new Pacer()
   /** Bytes per second that the application has to send. */
   applicationBytesPerSec = Number.POSITIVE_INFINITY
+  packetBytes = PACKET_BYTES
   /** One-way delay beyond ours: somebody else's queue. */
   foreignUs: DurationUs = 0
   /** Delay of the other path on which all feedback comes back, if it does. */
@@ -60,16 +61,16 @@ class ModelLink {
   private send(): void {
     const { rate, pacer, now } = this
     this.backlog = Math.min(this.backlog + (this.applicationBytesPerSec * TICK_US) / SECOND, 1e6)
-    while (this.backlog >= PACKET_BYTES) {
+    while (this.backlog >= this.packetBytes) {
       if (this.bytesSent - this.bytesReported >= rate.inFlightBytesMax) {
         this.capped = true
         return
       }
       if (!pacer.mayISend(now)) return
-      this.backlog -= PACKET_BYTES
-      pacer.sent(PACKET_BYTES, rate.pacingBytesPerSec, now)
-      this.bytesSent += PACKET_BYTES
-      this.freeAt = Math.max(this.freeAt, now) + (PACKET_BYTES * SECOND) / this.bytesPerSec
+      this.backlog -= this.packetBytes
+      pacer.sent(this.packetBytes, rate.pacingBytesPerSec, now)
+      this.bytesSent += this.packetBytes
+      this.freeAt = Math.max(this.freeAt, now) + (this.packetBytes * SECOND) / this.bytesPerSec
       const arrivesAt = this.freeAt + this.delayUs + this.foreignUs
       this.sent.push({ at: now, arrivesAt, bytesUpTo: this.bytesSent, idleUs: pacer.idleUs })
     }
@@ -93,6 +94,7 @@ class ModelLink {
       rttUs: this.framesBackUs === undefined ? newest.arrivesAt - newest.at + this.delayUs : Number.NaN,
       reportUs: newest.arrivesAt - newest.at + (this.framesBackUs ?? this.delayUs),
       capped: this.capped,
+      packetBytes: this.packetBytes,
     }
     this.owdMinBefore = owdMin
     this.capped = false
@@ -154,6 +156,19 @@ test('does not fall while the application sends less than the link carries', () 
   expect(link.rate.limiter).toBe('application')
 })
 
+test('small packets fill a thin link that a train measured: start-up ends, and their queue stays short', () => {
+  const link = new ModelLink(0.9 * MBIT)
+  link.packetBytes = 120
+  link.rate.onTrain(0.9 * MBIT)
+  // A little less than a start-up at twice the rate would let through, and more than the link carries.
+  link.applicationBytesPerSec = 1.1 * MBIT
+  link.run(2 * SECOND)
+  expect(link.rate.startup).toBe(false)
+  const found = link.median(3 * SECOND)
+  expect(Math.abs(found / (0.9 * MBIT) - 1)).toBeLessThan(0.03)
+  expect(link.rate.queueUs).toBeLessThan(25 * MILLISECOND)
+})
+
 test('follows a link that falls from 80 to 20 Mbit/s within 300 ms, and back up', () => {
   const link = new ModelLink(80 * MBIT)
   link.run(4 * SECOND)
@@ -196,11 +211,11 @@ test('lets the queue run empty every 5 s, which shows a base delay that was too 
   expect(base).toBeLessThan(10 * MILLISECOND + 300)
 })
 
-test('begins where a train of packets says, and never below the start', () => {
+test('begins where a train of packets says, and never far below the start', () => {
   const rate = new RateEstimator()
   const start = rate.rateBytesPerSec
   rate.onTrain(1)
-  expect(rate.rateBytesPerSec).toBe(start)
+  expect(rate.rateBytesPerSec).toBe(start / 6)
   rate.onTrain(40 * MBIT)
   expect(rate.rateBytesPerSec).toBe(36 * MBIT)
 })
@@ -220,6 +235,7 @@ test('a clock that begins anew does not look like a queue', () => {
       rttUs: Number.NaN,
       reportUs: Number.NaN,
       capped: false,
+      packetBytes: PACKET_BYTES,
     },
     link.now,
   )

@@ -19,6 +19,8 @@ const TARGET_RTT_SHARE = 0.08
 /** Where it starts: 1.5 Mbit/s, which no usable link is below for long. */
 const RATE_START = 187_500
 const RATE_MIN = 8_000
+/** A train that was delayed rather than spread shows less than the path can do. */
+const RATE_TRAIN_MIN = RATE_START / 6
 const PACKET_BYTES = 1_500
 /** The delivery rate is taken over this window of the receiver's clock. */
 const WINDOW_US_MIN = 40 * MILLISECOND
@@ -34,6 +36,7 @@ const IDLE_SHARE_MAX = 0.15
 const OFFERED_SHARE_MIN = 0.6
 /** A window with less tells nothing of a fast link. */
 const STARTUP_BYTES_MIN = 12_000
+const STARTUP_PACKETS_MIN = 8
 /** While starting with a rate that is too high: down by this factor with each sample that shows a queue. */
 const STARTUP_DECAY = 0.85
 const LOSS_SAMPLE_PACKETS = 100
@@ -61,8 +64,10 @@ export interface RateSample {
   rttUs: number
   /** From the newest packet's sending until this frame came, whichever way, less the frame's own waiting. */
   reportUs: number
-  /** Bulk waited since the last sample because the path was at its in-flight cap. */
+  /** Packets waited since the last sample because the path was at its limits. */
   capped: boolean
+  /** Mean size of the packets sent since the last sample, IP and UDP headers included. */
+  packetBytes: number
 }
 
 export class RateEstimator {
@@ -71,6 +76,8 @@ export class RateEstimator {
   /** Factor on it that steers the queue to its target. */
   gain = 2
   startup = true
+  /** The path was measured: {@link rateBytesPerSec} is more than where it starts. */
+  known = false
   /** Queue standing in the link, by delay. */
   queueUs: DurationUs = 0
   targetUs: DurationUs = TARGET_US
@@ -81,6 +88,8 @@ export class RateEstimator {
   /** Loss that the link has anyway. */
   lossFloor = Number.NaN
 
+  /** Size of the packets that are sent: their large ones, if they differ. */
+  private packetBytes = PACKET_BYTES
   private base0 = Number.POSITIVE_INFINITY
   private base1 = Number.POSITIVE_INFINITY
   private baseAt: Instant = Number.NEGATIVE_INFINITY
@@ -145,7 +154,8 @@ export class RateEstimator {
 
   /** A train of packets was received at this rate: where to start, if higher. */
   onTrain(dispersionBytesPerSec: number): void {
-    if (this.startup) this.rateBytesPerSec = Math.max(RATE_START, 0.9 * dispersionBytesPerSec)
+    if (this.startup) this.rateBytesPerSec = Math.max(RATE_TRAIN_MIN, 0.9 * dispersionBytesPerSec)
+    this.known = true
   }
 
   /** The fate of `packets` is known, `lost` of them are. */
@@ -179,6 +189,8 @@ export class RateEstimator {
     }
     if (sample.owdMinUs < this.base0) this.base0 = sample.owdMinUs
     this.observeRtt(sample)
+    const growth = sample.packetBytes - this.packetBytes
+    this.packetBytes += (growth > 0 ? 0.5 : 0.05) * growth
     this.observeQueue(sample.owdMinUs, now)
     const limited = this.observeRate(sample, now)
     if (this.rateBytesPerSec < RATE_MIN) this.rateBytesPerSec = RATE_MIN
@@ -234,7 +246,7 @@ export class RateEstimator {
     }
     this.queueUs = Math.max(0, least - this.baseUs)
     this.jitterUs += 0.05 * (Math.min(20 * MILLISECOND, sum / this.minCount - least) - this.jitterUs)
-    const twoPackets = (2.2 * PACKET_BYTES * SECOND) / this.rateBytesPerSec
+    const twoPackets = (2.2 * this.packetBytes * SECOND) / this.rateBytesPerSec
     const target = TARGET_US + Math.min(TARGET_JITTER_US_MAX, 2 * this.jitterUs)
     this.targetUs = Math.max(target, twoPackets, TARGET_RTT_SHARE * this.rttUsMin)
   }
@@ -267,18 +279,23 @@ export class RateEstimator {
     const rate = this.rateBytesPerSec
     const { queueUs, targetUs } = this
     if (this.startup && queueUs > 1.5 * targetUs) {
-      // On a link so slow that a window holds but a few packets, it is the in-flight limit that shows it.
-      const linkIsFull =
-        sentBytes > STARTUP_BYTES_MIN
-          ? sent > OFFERED_SHARE_MIN * rate && (limited || received < 0.9 * sent)
-          : sample.capped
-      if (!linkIsFull && sent <= OFFERED_SHARE_MIN * rate) {
+      const isBusy = sent > OFFERED_SHARE_MIN * rate
+      let linkIsFull = isBusy && (limited || received < 0.9 * sent)
+      if (sentBytes <= STARTUP_BYTES_MIN) {
+        // On a link so slow that a window holds but a few packets, it is the in-flight limit that shows it; of small
+        // packets there are enough, and what they got through beside a queue is what there is.
+        linkIsFull =
+          sentBytes > STARTUP_PACKETS_MIN * this.packetBytes && (linkIsFull || received > 0.8 * rate)
+        linkIsFull ||= sample.capped
+      }
+      if (!linkIsFull && !isBusy) {
         // Much less than the rate was asked for, and a queue stands: the rate is too high (a train that a token bucket
         // let through), or delays jitter. Come down by steps, but stay ready to double.
-        this.rateBytesPerSec = Math.max(2 * received, STARTUP_DECAY * rate, RATE_START)
+        this.rateBytesPerSec = Math.max(2 * received, STARTUP_DECAY * rate, Math.min(rate, RATE_START))
       }
       if (linkIsFull && ++this.startupSigns >= 2) {
         this.startup = false
+        this.known = true
         this.rateBytesPerSec = received < rate ? Math.max(received, rate / 2) : received
         this.wCount = 0
         this.limiter = 'link'
@@ -292,7 +309,7 @@ export class RateEstimator {
       const weight = received < rate && queueUs > 2 * targetUs ? 0.4 : 0.1
       this.rateBytesPerSec += weight * (received - rate)
       this.limiter = 'link'
-    } else if (this.capUntil > now && received < rate) {
+    } else if (this.capUntil > now && received < rate && sent > OFFERED_SHARE_MIN * rate) {
       this.rateBytesPerSec = Math.max(0.7 * rate, received)
       this.capUntil = Number.NEGATIVE_INFINITY
       this.holdUntil = now + SECOND

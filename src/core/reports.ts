@@ -239,6 +239,7 @@ function handlePathFeedback(
     const received = (packets - channel.reportedPacketsLow) | 0
     const receivedBytes = (bytes - channel.reportedBytesLow) | 0
     const span = newest - channel.reportedNewest
+    const bytesSentBefore = sent.bytesBefore(channel.reportedNewest + 1)
     channel.reportedPacketsLow = packets
     channel.reportedBytesLow = bytes
     channel.bytesArrived += receivedBytes + received * OUTER_BYTES
@@ -262,6 +263,7 @@ function handlePathFeedback(
       sample.rttUs = rttUs
       sample.reportUs = reportUs
       sample.capped = path.capped
+      sample.packetBytes = (sample.bytesSent - bytesSentBefore) / span
       path.capped = false
       if (session.peer.scheduler.repairs && owdUs !== OWD_UNKNOWN) rate.onSample(sample, now)
     }

@@ -68,6 +68,10 @@ export class SentPackets {
   bytesUpToCounter(counter: number): number {
     return this.bytesUpTo[counter & MASK]!
   }
+  /** Bytes sent before `counter`, which the ring remembers. */
+  bytesBefore(counter: number): number {
+    return this.bytesUpTo[counter & MASK]! - this.bytes[counter & MASK]!
+  }
   idleUpToCounter(counter: number): number {
     return this.idleUpTo[counter & MASK]!
   }
