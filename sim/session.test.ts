@@ -174,13 +174,15 @@ describe('a machine that slept is back within 3 s, however long it was, whatever
     [false, true].flatMap((clockRuns) => [2, 30, 200].map((seconds) => ({ end, clockRuns, seconds }))),
   )
   test.each(cases)('end $end, clock runs: $clockRuns, $seconds s', ({ end, clockRuns, seconds }) => {
-    const wakesAt = (4 + seconds) * SECOND
+    // Long enough after the start that the session of before and the one after do not count as initiated at once.
+    const sleepsAt = 6 * SECOND
+    const wakesAt = sleepsAt + seconds * SECOND
     const { world, there, back } = streams(
       { bothKnowEndpoints: end === 1 },
       wakesAt + 6 * SECOND,
       50 * MILLISECOND,
     )
-    world.run(4 * SECOND)
+    world.run(sleepsAt)
     world.ends[end]!.suspend(wakesAt, clockRuns)
     world.run(wakesAt + 3 * SECOND)
     const sentBefore = [there, back].map(({ record }) => record.sent)

@@ -48,9 +48,11 @@ export const ROAM_INTERVAL_US = 1 * SECOND
 
 /** Feedback while data comes in: every 5 ms (10 ms costs half a point of goodput, 20 ms four: measured). */
 export const FEEDBACK_US = 5 * MILLISECOND
-/** ... but its own bytes stay below this share of the bytes received, */
+/** ... but its own bytes stay below this share of the bytes received, and of what the path that takes it can carry, */
 export const FEEDBACK_SHARE = 0.02
-/** ... except that nothing received waits longer than this to be reported. */
+/** ... or this one where that is less than 2 Mbit/s, */
+export const FEEDBACK_SHARE_THIN = 0.05
+/** ... except that nothing received waits longer than this to be reported, while a path is free to take it. */
 export const FEEDBACK_US_MAX = 50 * MILLISECOND
 
 /** A gap is reported after this time: what the same burst lost shares one frame. */

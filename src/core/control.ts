@@ -32,6 +32,17 @@ export class ControlWriter {
     return this
   }
 
+  /** Bytes of the frames written so far. */
+  get bytes(): number {
+    return this.at - INNER_HEADER_BYTES
+  }
+
+  /** Copies the frames into `target`, as the trailer of a data packet. */
+  copyTo(target: Uint8Array, offset: number): void {
+    const { plain, bytes } = this
+    for (let i = 0; i < bytes; i++) target[offset + i] = plain[INNER_HEADER_BYTES + i]!
+  }
+
   /** Room for the body of one more frame. */
   get room(): number {
     return CONTROL_BYTES_MAX - this.at - FRAME_HEADER_BYTES

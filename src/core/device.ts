@@ -31,6 +31,7 @@ import { ControlWriter } from './control.js'
 import { DropCounters } from './drop-reasons.js'
 import { EgressSlots } from './egress-queue.js'
 import type { Event } from './events.js'
+import { feedbackDue, sendDueFeedback, sendFeedback } from './feedback.js'
 import { handleSealedHandshake } from './handshakes.js'
 import { Link } from './link.js'
 import { type PacketCiphers, SEAL_WORDS } from './packet-cipher.js'
@@ -39,7 +40,6 @@ import { Peer, type PeerConfig } from './peer.js'
 import type { RateSample } from './rate-estimator.js'
 import { OpenRun, receiveDatagrams } from './receive.js'
 import { MissingRanges } from './repair.js'
-import { feedbackDue, feedbackPath, sendFeedback } from './reports.js'
 import { Retention } from './retention.js'
 import { BulkRun, schedule, seal, sendFromTun } from './send.js'
 import { type Channel, Session } from './session.js'
@@ -153,7 +153,8 @@ export class Device {
     env.random.fill(bootId)
     let ciphers: number = Cipher.ChaCha20Poly1305
     if (env.ciphers.preferred.includes(Cipher.Aes256Gcm)) ciphers |= Cipher.Aes256Gcm
-    let features: number = config.scheduler === 'adaptive' ? Feature.Repairs : 0
+    let features: number = Feature.Trailers
+    if (config.scheduler === 'adaptive') features |= Feature.Repairs
     if (config.policy === 'bond') features |= Feature.Equalise
     this.offer = { ciphers, features, bootId: new DataView(bootId.buffer).getBigUint64(0, true) }
     this.gate = new MacGate(env.primitives, this.identity.publicKey, env.random)
@@ -256,8 +257,7 @@ export class Device {
       next = Math.min(next, peer.resequencer.nextTimeout())
       for (const session of peer.sessions) {
         if (session.answers.length > 0) next = Number.NEGATIVE_INFINITY
-        else if (session.unreportedSince !== NEVER || session.gapAt !== NEVER)
-          next = Math.min(next, feedbackDue(session))
+        else next = Math.min(next, feedbackDue(session))
       }
     }
     this.expectedTimeout = next
@@ -405,16 +405,7 @@ export class Device {
   private reportFor(peer: Peer, now: Instant): void {
     for (const session of peer.sessions) {
       while (session.answers.length > 0) sendFeedback(this, session, session.answers.pop()!, now)
-      if (session.unreportedSince === NEVER && session.gapAt === NEVER) continue
-      if (now < feedbackDue(session)) continue
-      const via = feedbackPath(session)
-      if (via) {
-        sendFeedback(this, session, via, now)
-      } else {
-        // The channels it came on are closed: there is nothing to tell of.
-        session.unreportedSince = NEVER
-        session.gapAt = NEVER
-      }
+      if (now >= feedbackDue(session)) sendDueFeedback(this, session, now)
     }
   }
 

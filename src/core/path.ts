@@ -42,6 +42,9 @@ export class Path {
   movedAt: Instant = Number.NEGATIVE_INFINITY
   lastSentAt: Instant = Number.NEGATIVE_INFINITY
   lastHeardAt: Instant = Number.NEGATIVE_INFINITY
+  /** When feedback last left on it, and up to when its share of the path is used up by it; see feedback.ts. */
+  feedbackAt: Instant = Number.NEGATIVE_INFINITY
+  feedbackPaidUntil: Instant = Number.NEGATIVE_INFINITY
 
   bytesOut = 0
   bytesIn = 0

@@ -62,8 +62,6 @@ export class Peer {
   /** Last packet that asks for an answer, and the first of them since anything was heard. */
   askedAt: Instant = Number.NEGATIVE_INFINITY
   askedSince: Instant = 0
-  /** Whose turn it is to carry feedback: an index into {@link paths}. */
-  feedbackTurn = 0
   /** When the newest feedback frame was made, in our terms (relative-clock.ts): never later than it truly was. */
   reportedAt: Instant = Number.NEGATIVE_INFINITY
   housekeepAt: Instant = NEVER

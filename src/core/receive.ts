@@ -249,12 +249,32 @@ function accept(
   session.unreportedBytes += datagramBytes
   if (session.unreportedSince > now) session.unreportedSince = now
   peer.activeAt = now
-  pool.length[slot] = opened - INNER_HEADER_BYTES
+  const payloadBytes = opened - INNER_HEADER_BYTES
+  pool.length[slot] = payloadBytes
   pool.flags[slot] = stampAndFlags & PacketFlag.ChecksumPartial ? SlotFlag.ChecksumPartial : 0
   const innerBytes = innerLength(pool, slot)
   if (innerBytes < 0) {
     refuse(device, slot, Drop.malformedInner)
     return
+  }
+  if (innerBytes !== payloadBytes) {
+    // Frames behind the packet, read before its slot goes on; nothing else that follows it is let through.
+    pool.length[slot] = innerBytes
+    if ((stampAndFlags & PacketFlag.Trailer) !== 0) {
+      handleControl(
+        device,
+        channel,
+        pool.slab,
+        pool.packetAt(slot) + innerBytes,
+        payloadBytes - innerBytes,
+        datagramBytes,
+        receivedAt,
+        link,
+        batch.addresses,
+        addressAt,
+        now,
+      )
+    }
   }
   if (!sourceAllowed(device, peer, slot)) {
     refuse(device, slot, Drop.sourceNotAllowed)

@@ -31,10 +31,12 @@ import {
   PacketFlag,
   receiverIndexOf,
   stampWord,
+  TRAILED_BYTES_MAX,
 } from '../wire/message.js'
 import { BATCH_PACKETS } from './constants.js'
 import type { Device } from './device.js'
 import { Drop } from './drop-reasons.js'
+import { appendFeedback, mayRide } from './feedback.js'
 import { PacketClass } from './flow-table.js'
 import type { Link } from './link.js'
 import { SEAL_WORDS } from './packet-cipher.js'
@@ -88,6 +90,8 @@ export function sendFromTun(device: Device, batch: PacketBatch, now: Instant): v
       pool.release(slot)
       continue
     }
+    // What lies behind the packet stays here: there the other end reads control frames.
+    pool.length[slot] = view.length
     const peer = peers[owner]!
     const { flows } = peer
     flows.classify(view, now)
@@ -171,8 +175,10 @@ function transmitRun(
 export function schedule(device: Device, peer: Peer, now: Instant): void {
   const { egress, scheduler } = peer
   peer.roomAt = NEVER
-  while (egress.packets > 0) {
-    const count = scheduler.pick(egress.peekClass(), egress.bytesBulk, now)
+  for (;;) {
+    const packetClass = egress.peekClass()
+    if (packetClass < 0) break
+    const count = scheduler.pick(packetClass, egress.bytesBulk, now)
     if (count === 0) {
       peer.roomAt = scheduler.nextRoomAt(now)
       break
@@ -252,12 +258,23 @@ function sealRun(device: Device, link: Link, out: DatagramBatch, from: number, n
   if (address < 0) return 0
   const firstCounter = sent.next
   const end = Math.min(link.end, from + SEAL_BATCH)
+  // A packet with room that is to carry feedback is a run by itself.
+  let rides = mayRide(channel, now)
+  const first = link.slotAt(from)
+  let trailer = 0
   let bytesRun = 0
   let rows = 0
   let index = from
   for (; index < end && link.channelAt(index) === channel; index++) {
     const slot = link.slotAt(index)
-    const bytes = length[slot]! + DATA_OVERHEAD_BYTES
+    if (rides && length[slot]! < TRAILED_BYTES_MAX) {
+      if (index > from) break
+      rides = false
+      const room =
+        Math.min(TRAILED_BYTES_MAX, out.slab.length - out.bytes - DATA_OVERHEAD_BYTES) - length[slot]!
+      if (room > 0 && out.count < out.capacity) trailer = appendFeedback(device, channel, slot, room, now)
+    }
+    const bytes = length[slot]! + DATA_OVERHEAD_BYTES + trailer
     if (out.count === out.capacity || out.bytes + bytes > out.slab.length) break
     bytesRun += bytes
     if (session.destroyed) continue
@@ -266,7 +283,7 @@ function sealRun(device: Device, link: Link, out: DatagramBatch, from: number, n
     if (kept) link.keepAt(index)
     const at = rows * SEAL_WORDS
     sealRows[at] = slot * SLOT_BYTES + SLOT_HEADROOM - INNER_HEADER_BYTES
-    sealRows[at + 1] = length[slot]! + INNER_HEADER_BYTES
+    sealRows[at + 1] = length[slot]! + INNER_HEADER_BYTES + trailer
     sealRows[at + 2] = out.bytes
     sealRows[at + 3] = header
     sealRows[at + 4] = counter
@@ -275,13 +292,21 @@ function sealRun(device: Device, link: Link, out: DatagramBatch, from: number, n
     sealRows[at + 7] = counter / 4_294_967_296
     rows++
     addRow(out, bytes, address)
+    if (trailer > 0) {
+      index++
+      break
+    }
   }
   const packets = index - from
-  path.unsealedBytes = Math.max(0, path.unsealedBytes - bytesRun - packets * OUTER_BYTES)
+  path.unsealedBytes = Math.max(0, path.unsealedBytes - (bytesRun - trailer) - packets * OUTER_BYTES)
   if (session.destroyed) {
     device.drops.count(Drop.sessionExpired, packets)
   } else if (rows > 0) {
+    // The flag is on this copy of the packet only: another may go without a trailer, by another path or later.
+    const word = first * SLOT_WORDS + INNER_HEADER_WORD
+    if (trailer > 0) pool.words[word]! |= PacketFlag.Trailer
     session.sendKey.seal(out.slab, pool.slab, sealRows, 0, rows)
+    if (trailer > 0) pool.words[word]! &= ~PacketFlag.Trailer
     channel.sentRun(firstCounter, now)
     path.packetsOut += packets
     path.bytesOut += bytesRun

@@ -119,6 +119,9 @@ export class Session {
   gapAt: Instant = NEVER
   feedbackAt: Instant = Number.NEGATIVE_INFINITY
   feedbackNumber = 0
+  /** Since when reports went behind packets only, all of them on {@link riddenOn}; see feedback.ts. */
+  riddenSince: Instant = NEVER
+  riddenOn: Path | undefined
   /** Channels on which a heartbeat waits for its answer. */
   readonly answers: Channel[] = []
   private nextId: number

@@ -52,6 +52,8 @@ export const PacketFlag = {
   ChecksumPartial: 1,
   /** Sent before on another path; the stamp is of this transmission, so it says nothing of the order of sending. */
   Repair: 2,
+  /** Control frames follow the inner packet, whose own header says where it ends. */
+  Trailer: 4,
 } as const
 
 /** Word 0 of the clear header: type and receiver index. */
@@ -131,6 +133,8 @@ export const Feature = {
   Repairs: 1,
   /** It wants TCP to see one delay, that of the slowest path, at both ends. */
   Equalise: 2,
+  /** It reads control frames behind the packets of data packets. */
+  Trailers: 4,
 } as const
 
 /** Message 1: `type | sender index 3 | e 32 | s 48 | payload 44 | mac1 16 | mac2 16`. */
@@ -164,7 +168,10 @@ export const CookieReply = {
 
 // ---- control frames -------------------------------------------------------------------------------------------
 
-/** A control packet's payload is frames, each `kind u8 | body bytes u8 | body`; unknown kinds are skipped. */
+/**
+ * A control packet's payload is frames, each `kind u8 | body bytes u8 | body`; unknown kinds are skipped. Frames may
+ * also follow the inner packet of a data packet, see {@link PacketFlag.Trailer}.
+ */
 export const FrameKind = {
   /** Fills a packet up to a size. Body: anything. */
   Padding: 0,
@@ -229,6 +236,9 @@ export const Train = { number: 0, packets: 1, bytes: 2 } as const
 
 /** Train report body: `path id u8 | number u8 | packets received u8 | bytes after the first u32 | span u32 (µs)`. */
 export const TrainReport = { path: 0, number: 1, packets: 2, received: 3, spanUs: 7, bytes: 11 } as const
+
+/** Packet and frames together, in a data packet with a trailer: what the smallest MTU of a tunnel has room for. */
+export const TRAILED_BYTES_MAX = 1_280
 
 /** One line for people: what a datagram is, from its clear bytes alone. */
 export function describe(datagram: Uint8Array): string {
