@@ -112,6 +112,8 @@ export interface Conservation extends LedgerSummary {
   drops: DropSums
   /** Packets that may have died with a restarted end's memory. */
   diedWithRestart: number
+  /** Acknowledgements that gave way to newer ones in the queue. */
+  acksThinned?: number
 }
 
 /**
@@ -120,7 +122,7 @@ export interface Conservation extends LedgerSummary {
  */
 export function checkConservation(c: Conservation): string[] {
   const faults: string[] = []
-  const before = sumOf(c.drops, BEFORE_WIRE)
+  const before = sumOf(c.drops, BEFORE_WIRE) + (c.acksThinned ?? 0)
   const after = sumOf(c.drops, AFTER_WIRE)
   if (c.neverOnWire > before + c.diedWithRestart) {
     faults.push(

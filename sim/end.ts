@@ -88,6 +88,7 @@ export class End {
   tunRefused = 0
   /** Sums over former runs. */
   private readonly formerDrops: DropSums = {}
+  private formerAcksThinned = 0
   diedWithRestart = 0
   restarts = 0
   /** Packets that came out of the TUN and that went into it, over all runs. */
@@ -190,6 +191,7 @@ export class End {
       this.device.close(this.local(this.clock.now))
       this.drain(this.local(this.clock.now))
     }
+    this.formerAcksThinned = this.acksThinned
     this.running = false
     for (const inbox of this.inboxes) {
       this.diedWithRestart += inbox.count
@@ -249,6 +251,12 @@ export class End {
     for (const reason of dropReasonNames) {
       if (counts[reason]) to[reason] = (to[reason] ?? 0) + counts[reason]
     }
+  }
+
+  /** Acknowledgements that gave way to newer ones, in all runs of this end. */
+  get acksThinned(): number {
+    if (!this.running) return this.formerAcksThinned
+    return this.device.peers.reduce((sum, peer) => sum + peer.egress.acksThinned, this.formerAcksThinned)
   }
 
   /** Drops counted so far by all runs of this end. */

@@ -43,8 +43,10 @@ export class StepChecker {
   private look(now: number): void {
     let held = 0
     let died = 0
+    let thinned = 0
     for (const end of this.ends) {
       died += end.diedWithRestart
+      thinned += end.acksThinned
       if (!end.running) continue
       held += end.pool.slotCount - end.pool.freeCount + end.inboxCount
       this.checkLimits(end, now)
@@ -52,10 +54,10 @@ export class StepChecker {
     if (!this.ledger.followsWire) return
     const drops = this.drops()
     const { beforeWire, dataArrived, dataDelivered } = this.ledger
-    if (beforeWire > held + died + sumBeforeWire(drops)) {
+    if (beforeWire > held + died + thinned + sumBeforeWire(drops)) {
       this.fault(
         now,
-        `${beforeWire} packets not on the wire, only ${held} held and ${sumBeforeWire(drops)} dropped`,
+        `${beforeWire} packets not on the wire, only ${held} held, ${thinned} thinned and ${sumBeforeWire(drops)} dropped`,
       )
     }
     const after = sumAfterWire(drops)

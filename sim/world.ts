@@ -220,6 +220,7 @@ export class World {
     return {
       ...this.ledger.summary(),
       drops: this.drops(),
+      acksThinned: this.ends.reduce((sum, end) => sum + end.acksThinned, 0),
       diedWithRestart: this.ends.reduce((sum, end) => sum + end.diedWithRestart, 0),
     }
   }

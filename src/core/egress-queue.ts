@@ -2,6 +2,7 @@ import type { PacketPool } from '../base/packet-pool.js'
 import { type DurationUs, type Instant, MILLISECOND, SECOND } from '../base/time.js'
 import { markCe } from '../wire/ip.js'
 import { BUCKET_BITS, BUCKETS } from '../wire/message.js'
+import { AckFilter } from './ack-filter.js'
 import { Codel } from './codel.js'
 import { Drop, type DropCounters } from './drop-reasons.js'
 import { PacketClass } from './flow-table.js'
@@ -17,6 +18,10 @@ const CODEL_TARGET_SHARE = 0.4
 const CODEL_TARGET_US_MAX = 200 * MILLISECOND
 /** What a flow may send before the next has its turn, and what CoDel leaves alone: one full packet. */
 const QUANTUM_BYTES = 1514
+/** Pure ACKs are thinned once the first of them has waited for so long, */
+const THIN_FROM_US = 1 * MILLISECOND
+/** ... and without measure when it has waited for this. */
+const CROWDED_US = 20 * MILLISECOND
 /** A flow that was given up for being too long loses at most so many packets at once. */
 const OVERFLOW_BATCH = 64
 
@@ -86,7 +91,7 @@ export class EgressSlots {
  * deficit round robin; a flow that has just begun goes before those that go on (FQ-CoDel, RFC 8290), and CoDel keeps
  * each of them short. A packet that leaves the queue other than by {@link dequeue} is counted and released.
  *
- * Memory, all taken by the constructor: 50 KiB, beside the shared {@link EgressSlots}.
+ * Memory, all taken by the constructor: 64 KiB, beside the shared {@link EgressSlots}.
  */
 export class EgressQueue {
   /** All that waits. */
@@ -98,6 +103,8 @@ export class EgressQueue {
   codelEnabled = true
   /** Packets marked instead of dropped. */
   marked = 0
+  /** Pure ACKs stay where they are, and others go before them. */
+  acksWait = false
 
   // What is known of the packet that {@link dequeue} returned last.
   lastBucket = 0
@@ -109,6 +116,9 @@ export class EgressQueue {
   private readonly heads = new Int32Array(LINES).fill(NONE)
   private readonly tails = new Int32Array(LINES).fill(NONE)
   private readonly lineBytes = new Int32Array(LINES)
+  private readonly acks: AckFilter
+  /** ACKs wait, and have been offered to {@link acks} since. */
+  private thinning = false
   private readonly codel = new Codel(BUCKETS, CODEL_TARGET_US, CODEL_INTERVAL_US)
 
   private readonly deficits = new Int32Array(BUCKETS)
@@ -129,6 +139,7 @@ export class EgressQueue {
     private readonly slots: EgressSlots,
     options: EgressQueueOptions = {},
   ) {
+    this.acks = new AckFilter(pool)
     this.bytesMax = options.bytesMax ?? 4 << 20
     this.ageUsMax = options.ageUsMax ?? 1 * SECOND
     this.realTimeBytesMax = options.realTimeBytesMax ?? 256 << 10
@@ -145,6 +156,11 @@ export class EgressQueue {
     codel.intervalUs = Math.max(CODEL_INTERVAL_US, roundTripUs)
   }
 
+  /** Pure ACKs whose place in the queue newer ones took. */
+  get acksThinned(): number {
+    return this.acks.thinned
+  }
+
   /** Takes over a slot. Packets of a class and bucket leave in the order in which they came. */
   enqueue(slot: number, bucket: number, packetClass: number, bytes: number, now: Instant): void {
     if (packetClass === PacketClass.Bulk) {
@@ -155,6 +171,10 @@ export class EgressQueue {
         this.appendFlow(bucket, Turn.New)
       }
       if (this.bytesBulk > this.bytesMax) this.shorten()
+      return
+    }
+    if (packetClass === PacketClass.PureAck && this.thins(slot, bytes, now)) {
+      this.pool.release(slot)
       return
     }
     this.appendUnordered(slot, bucket, packetClass, bytes, now)
@@ -176,18 +196,20 @@ export class EgressQueue {
     if (this.bytesBulk > this.bytesMax) this.shorten()
   }
 
-  /** The class whose turn it is, or -1 when nothing waits. Re-injected packets count as bulk. */
+  /** The class whose turn it is, or -1 when nothing waits or all that does is to stay. Re-injected packets count as bulk. */
   peekClass(): number {
     if (this.packets === 0) return NONE
     if (this.heads[LINE_REAL_TIME] !== NONE) return PacketClass.RealTime
-    return this.heads[LINE_PURE_ACK] !== NONE ? PacketClass.PureAck : PacketClass.Bulk
+    if (this.heads[LINE_PURE_ACK] === NONE) return PacketClass.Bulk
+    if (!this.acksWait) return PacketClass.PureAck
+    return this.bytesBulk > 0 ? PacketClass.Bulk : NONE
   }
 
   /** The slot whose turn it is, or -1. The caller owns it; what is known of it stands in `last…`. */
   dequeue(now: Instant): number {
     if (this.packets === 0) return NONE
     for (let line = LINE_REAL_TIME; line <= LINE_REINJECTED; line++) {
-      if (this.heads[line] === NONE) continue
+      if (this.heads[line] === NONE || (line === LINE_PURE_ACK && this.acksWait)) continue
       const slot = this.dequeueLine(line, now)
       if (slot !== NONE) return slot
     }
@@ -197,7 +219,10 @@ export class EgressQueue {
   /** Releases everything, uncounted: the peer goes. */
   clear(): void {
     for (let line = 0; line < LINES; line++) {
-      while (this.heads[line] !== NONE) this.pool.release(this.shiftHead(line))
+      while (this.heads[line] !== NONE) {
+        if (line === LINE_PURE_ACK) this.acks.leave()
+        this.pool.release(this.shiftHead(line))
+      }
     }
     this.forgetTurns()
   }
@@ -259,7 +284,10 @@ export class EgressQueue {
     for (;;) {
       const slot = this.heads[line]!
       if (slot === NONE) return NONE
-      if (now - this.slots.enqueuedAt[slot]! <= this.ageUsMax) return this.leave(line, slot)
+      if (now - this.slots.enqueuedAt[slot]! <= this.ageUsMax) {
+        if (line === LINE_PURE_ACK) this.acks.leave()
+        return this.leave(line, slot)
+      }
       this.dropHead(line, Drop.egressOld)
     }
   }
@@ -303,10 +331,31 @@ export class EgressQueue {
     while (this.heads[line] !== NONE && this.lineBytes[line]! + bytes > bytesMax) {
       this.dropHead(line, Drop.egressFull)
     }
+    if (line === LINE_PURE_ACK) this.acks.enter()
     this.append(line, slot, bucket, packetClass, bytes, enqueuedAt)
   }
 
+  /** Whether a pure ACK need not wait itself: it took the place of one that waits. On fast links none ever waits. */
+  private thins(slot: number, bytes: number, now: Instant): boolean {
+    const head = this.heads[LINE_PURE_ACK]!
+    if (head === NONE) {
+      this.thinning = false
+      return false
+    }
+    const waitUs = now - this.slots.enqueuedAt[head]!
+    if (!this.thinning && waitUs < THIN_FROM_US) return false
+    this.thinning = true
+    const { acks, slots } = this
+    if (!acks.offer(slot, waitUs > CROWDED_US)) return false
+    const growth = bytes - slots.bytes[acks.replaced]!
+    slots.bytes[acks.replaced] = bytes
+    this.lineBytes[LINE_PURE_ACK]! += growth
+    this.bytes += growth
+    return true
+  }
+
   private dropHead(line: number, reason: number): void {
+    if (line === LINE_PURE_ACK) this.acks.leave()
     this.drops.count(reason)
     this.pool.release(this.shiftHead(line))
   }

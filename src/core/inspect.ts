@@ -35,7 +35,7 @@ function inspectPeer(peer: Peer, now: Instant): PeerFigures {
       late: resequencer.lateDelivered,
       duplicates: resequencer.duplicates,
     },
-    queue: { bytes: egress.bytes, packets: egress.packets },
+    queue: { bytes: egress.bytes, packets: egress.packets, acksThinned: egress.acksThinned },
     paths: peer.paths.map((path) => inspectPath(path, peer, now)),
   }
 }

@@ -1,4 +1,4 @@
-import { type Instant, SECOND } from '../base/time.js'
+import { type Instant, MILLISECOND, SECOND } from '../base/time.js'
 import { formatAddress } from './address.js'
 import type { Challenges } from './challenges.js'
 import { carriesData, type PathState } from './events.js'
@@ -14,6 +14,11 @@ const DRAIN_STAGGER_US = 0.7 * SECOND
 
 /** Loss-free failover is promised up to 500 Mbit/s; packets are kept up to this, and again below half of it. */
 const RETAIN_BYTES_PER_SEC_MAX = 75_000_000
+/** ACKs overdraw the pacer by so much: that long they would wait in the link at most. */
+const ACK_WAIT_US = 3 * MILLISECOND
+/** ... and go beyond the in-flight cap by a quarter, which bulk never fills. */
+const ACK_CAP_FACTOR = 1.25
+const ACK_RETRY_US = 500
 /** A loss calls for keeping packets for so long. */
 const RETENTION_LOSS_US = 2 * SECOND
 
@@ -86,6 +91,20 @@ export class Path {
   /** Predicted time from now to the arrival of a packet of `bytes` given to it now, on a scale common to all paths. */
   arrivalUs(bytes: number, now: Instant): number {
     return this.pacer.waitUs(now) + (bytes * SECOND) / this.rate.rateBytesPerSec + this.rate.owdUs
+  }
+
+  /**
+   * When a pure ACK may go: not while the path has more to carry than would wait in it anyway. Bulk under way is no
+   * hindrance, being held to the in-flight cap itself.
+   */
+  ackAt(now: Instant): Instant {
+    if (this.inFlightBytes > ACK_CAP_FACTOR * this.rate.inFlightBytesMax) {
+      this.capped = true
+      return now + ACK_RETRY_US
+    }
+    if (this.pacer.nextAt <= now + ACK_WAIT_US) return now
+    this.capped = true
+    return Math.max(this.pacer.nextAt - ACK_WAIT_US, now + ACK_RETRY_US)
   }
 
   /** Called a few times a second. */

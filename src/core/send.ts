@@ -175,13 +175,23 @@ function transmitRun(
 export function schedule(device: Device, peer: Peer, now: Instant): void {
   const { egress, scheduler } = peer
   peer.roomAt = NEVER
+  egress.acksWait = false
   for (;;) {
     const packetClass = egress.peekClass()
     if (packetClass < 0) break
     const count = scheduler.pick(packetClass, egress.bytesBulk, now)
     if (count === 0) {
-      peer.roomAt = scheduler.nextRoomAt(now)
+      peer.roomAt = Math.min(peer.roomAt, scheduler.nextRoomAt(now))
       break
+    }
+    if (packetClass === PacketClass.PureAck && scheduler.repairs) {
+      const ackAt = scheduler.chosen[0]!.ackAt(now)
+      if (ackAt > now) {
+        // They stand here and not in the modem, so that they can be thinned; what is behind may have another path.
+        egress.acksWait = true
+        peer.roomAt = ackAt
+        continue
+      }
     }
     const slot = egress.dequeue(now)
     if (slot < 0) break

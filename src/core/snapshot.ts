@@ -39,7 +39,7 @@ export interface PeerSnapshot {
   readonly packetsOut: number
   readonly packetsIn: number
   readonly resequencer: ResequencerSnapshot
-  readonly queue: { readonly bytes: number; readonly packets: number }
+  readonly queue: QueueSnapshot
   readonly paths: readonly PathSnapshot[]
 }
 
@@ -61,6 +61,14 @@ export interface ResequencerSnapshot {
   /** Packets that came after their hole was given up. */
   readonly late: number
   readonly duplicates: number
+}
+
+export interface QueueSnapshot {
+  /** What waits now. */
+  readonly bytes: number
+  readonly packets: number
+  /** Acknowledgements inside that gave way to newer ones while they waited for a thin link. */
+  readonly acksThinned: number
 }
 
 export interface PathSnapshot {
