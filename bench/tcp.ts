@@ -39,7 +39,8 @@ export class TcpServer {
 
 interface IperfReport {
   error?: string
-  end?: { sum_received: { bits_per_second: number }; sum_sent: { retransmits: number } }
+  /** Without sums where the transfer failed. */
+  end?: { sum_received?: { bits_per_second: number }; sum_sent?: { retransmits: number } }
 }
 
 /** One TCP flow, as an ordinary client makes it, for `seconds` after the ramp; up is from a to b. */
@@ -68,7 +69,8 @@ export async function tcpFlow(
   const after = figures(tunnel)
   await task.ended
   const report = JSON.parse(task.stdout || '{}') as IperfReport
-  if (report.end === undefined)
+  const { sum_received: received, sum_sent: sent } = report.end ?? {}
+  if (received === undefined || sent === undefined)
     throw new Error(`iperf3 through ${tunnel.name}: ${report.error ?? task.lastWords}`)
   const secondsPerGB: Partial<Record<End, number>> = {}
   for (const end of ENDS) {
@@ -76,8 +78,8 @@ export async function tcpFlow(
     if (from && to) secondsPerGB[end] = ((to.cpu - from.cpu) / (to.bytes - from.bytes)) * 1e9
   }
   return {
-    gbit: report.end.sum_received.bits_per_second / 1e9,
-    retransmits: report.end.sum_sent.retransmits,
+    gbit: received.bits_per_second / 1e9,
+    retransmits: sent.retransmits,
     secondsPerGB,
   }
 }
