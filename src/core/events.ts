@@ -9,6 +9,7 @@ export type Event =
       to: PathState
       reason: string
     }
+  | { kind: 'path-left-out'; at: number; peer: string; path: string; leftOut: boolean }
   | { kind: 'path-moved'; at: number; peer: string; path: string; from: string; to: string }
   | { kind: 'session'; at: number; peer: string; cipher: string; initiator: boolean; rekey: boolean }
   | { kind: 'session-ended'; at: number; peer: string; reason: string }

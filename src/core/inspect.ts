@@ -75,7 +75,7 @@ function inspectPath(path: Path, peer: Peer, now: Instant): PathSnapshot {
       targetMs: path.rate.targetUs / 1000,
       inFlightBytes: path.inFlightBytes,
       inFlightBytesMax: path.rate.inFlightBytesMax,
-      limiter: path.rate.limiter,
+      limiter: path.leftOut ? 'left out' : path.rate.limiter,
       rebases: path.rate.rebases,
     },
     share: total > 0 ? path.rateOutBytesPerSec / total : 0,

@@ -29,6 +29,8 @@ export class Path {
   readonly rate: RateEstimator
   /** Bulk waited because it was at its in-flight cap, since the rate was last looked at. */
   capped = false
+  /** Gets no bulk at present, since the sum is greater without it: see far-paths.ts. */
+  leftOut = false
   /** Trains sent so far, see train.ts. */
   trains = 0
   /** Bytes scheduled on it in this wake-up and not sealed yet. */

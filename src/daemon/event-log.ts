@@ -23,11 +23,12 @@ export class EventLog {
         text,
       })
       if (this.events.length > EVENTS_MAX) this.events.shift()
-      // A path that comes or goes is worth a line; its short hesitations are for those who look closely.
+      // A path that comes or goes is worth a line; its short hesitations, and trials of far ones, are for those who look closely.
       const routine =
-        event.kind === 'path-state' &&
-        (event.to === 'suspect' || event.from === 'suspect') &&
-        event.to !== 'down'
+        event.kind === 'path-left-out' ||
+        (event.kind === 'path-state' &&
+          (event.to === 'suspect' || event.from === 'suspect') &&
+          event.to !== 'down')
       this.log[routine ? 'debug' : 'info']({ peer: event.peer, path, kind: event.kind }, text)
     }
   }
@@ -41,6 +42,10 @@ export function describeEvent(event: Event): string {
   switch (event.kind) {
     case 'path-state':
       return `${event.from} → ${event.to}: ${event.reason}`
+    case 'path-left-out':
+      return event.leftOut
+        ? 'left out: the nearer paths carry more without it'
+        : 'tried again beside the nearer paths'
     case 'path-moved':
       return `the other end moved from ${event.from} to ${event.to}`
     case 'session':

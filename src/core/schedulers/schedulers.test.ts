@@ -195,6 +195,20 @@ describe('adaptive', () => {
     expect(scheduler.nextRoomAt(0)).toBeLessThanOrEqual(3_000)
   })
 
+  it('waits longer rather than taking a path that is much slower, and takes none that is left out', () => {
+    const scheduler: Scheduler = new AdaptiveScheduler()
+    const land = path(2_500_000, 20_000)
+    const satellite = path(2_500_000, 300_000)
+    scheduler.setPaths([satellite, land])
+    scheduler.sent(land, 30_000, 0)
+    // 20 ms of waiting, of a tenth of 270.
+    expect(scheduler.pick(PacketClass.Bulk, 50_000, 0)).toBe(0)
+    expect(scheduler.pick(PacketClass.Bulk, 100_000, 0)).toBe(1)
+    expect(scheduler.chosen[0]).toBe(satellite)
+    satellite.leftOut = true
+    expect(scheduler.pick(PacketClass.Bulk, 100_000, 0)).toBe(0)
+  })
+
   it('lets real-time packets past the pacer, and doubles them where losses were', () => {
     const scheduler: Scheduler = new AdaptiveScheduler()
     const fast = path(10_000_000, 5_000)
