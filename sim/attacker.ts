@@ -49,7 +49,7 @@ export class Attacker implements Watcher {
 
   sent(slot: number): void {
     const store = this.network.store
-    const type = store.chunk(slot)[store.offset(slot)]!
+    const type = store.slab[store.offset(slot)]!
     const handshake = type <= MessageType.CookieReply
     // Handshake messages are few, so keep them all; of the rest some.
     if (!handshake && (this.handshakesOnly || this.random.next() > 0.02)) return

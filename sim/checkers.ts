@@ -18,7 +18,7 @@ export class NonceChecker {
   readonly faults: string[] = []
   /** Packets sealed. */
   sealed = 0
-  private readonly keys = new Map<string, Map<number, UsedCounters>>()
+  private readonly keys = new Map<string, (UsedCounters | undefined)[]>()
 
   constructor(private readonly inner: PacketCiphers) {}
 
@@ -34,7 +34,7 @@ export class NonceChecker {
   private watch(key: PacketKey, name: string): PacketKey {
     let paths = this.keys.get(name)
     if (!paths) {
-      paths = new Map()
+      paths = []
       this.keys.set(name, paths)
     }
     const used = paths
@@ -51,14 +51,16 @@ export class NonceChecker {
     }
   }
 
-  private use(paths: Map<number, UsedCounters>, path: number, counter: number): void {
+  private use(paths: (UsedCounters | undefined)[], path: number, counter: number): void {
     this.sealed++
-    let used = paths.get(path)
+    let used = paths[path]
     if (!used) {
       used = new UsedCounters()
-      paths.set(path, used)
+      paths[path] = used
     }
-    if (counter > used.newest) {
+    if (counter === used.newest + 1) {
+      used.newest = counter
+    } else if (counter > used.newest) {
       for (let skipped = used.newest + 1; skipped < counter && used.gaps.size < 100_000; skipped++) {
         used.gaps.add(skipped)
       }

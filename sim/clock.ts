@@ -32,7 +32,8 @@ export class TraceHash {
 
 /**
  * Virtual time, in µs, and what is to happen in it. Events of the same instant happen in the order in which they
- * were asked for. A 4-ary heap of record numbers over typed arrays: no object per event.
+ * were asked for. A 4-ary heap of record numbers over typed arrays, with the times beside the numbers: no object per
+ * event.
  */
 export class Clock {
   now: Instant = 0
@@ -41,11 +42,12 @@ export class Clock {
   readonly trace = new TraceHash()
 
   private capacity = 1024
-  private at_ = new Float64Array(this.capacity)
   private order = new Float64Array(this.capacity)
   private argument = new Float64Array(this.capacity)
   private readonly handler: (Handler | undefined)[] = new Array(this.capacity).fill(undefined)
   private heap = new Int32Array(this.capacity)
+  /** Time of each entry of {@link heap}. */
+  private heapAt = new Float64Array(this.capacity)
   private heapCount = 0
   private freeRecords = new Int32Array(this.capacity)
   private freeCount = 0
@@ -66,11 +68,10 @@ export class Clock {
   at(time: Instant, handler: Handler, argument = 0): void {
     const record = this.freeCount > 0 ? this.freeRecords[--this.freeCount]! : this.unused++
     if (record >= this.capacity) this.grow()
-    this.at_[record] = time > this.now ? time : this.now
     this.order[record] = this.asked++
     this.argument[record] = argument
     this.handler[record] = handler
-    this.siftUp(this.heapCount++, record)
+    this.siftUp(this.heapCount++, record, time > this.now ? time : this.now)
   }
 
   /** Calls a function once: for rare things, such as a change of a link. */
@@ -82,15 +83,14 @@ export class Clock {
   run(end: Instant): void {
     while (this.heapCount > 0) {
       const record = this.heap[0]!
-      const time = this.at_[record]!
+      const time = this.heapAt[0]!
       if (time > end) break
-      const last = this.heap[--this.heapCount]!
-      if (this.heapCount > 0) this.siftDown(last)
+      if (--this.heapCount > 0) this.siftDown(this.heap[this.heapCount]!, this.heapAt[this.heapCount]!)
       const handler = this.handler[record]!
       const argument = this.argument[record]!
       this.handler[record] = undefined
       this.freeRecords[this.freeCount++] = record
-      assert(time >= this.now, 'virtual time went back')
+      if (time < this.now) assert(false, 'virtual time went back')
       this.now = time
       this.fired++
       this.trace.add(time)
@@ -100,41 +100,47 @@ export class Clock {
     this.now = Math.max(this.now, end)
   }
 
-  private before(a: number, b: number): boolean {
-    const ta = this.at_[a]!
-    const tb = this.at_[b]!
-    return ta < tb || (ta === tb && this.order[a]! < this.order[b]!)
-  }
-
-  private siftUp(start: number, record: number): void {
+  /** A new record comes after all others of its instant. */
+  private siftUp(start: number, record: number, time: Instant): void {
+    const { heap, heapAt } = this
     let i = start
     while (i > 0) {
       const parent = (i - 1) >> 2
-      const other = this.heap[parent]!
-      if (!this.before(record, other)) break
-      this.heap[i] = other
+      const parentAt = heapAt[parent]!
+      if (parentAt <= time) break
+      heap[i] = heap[parent]!
+      heapAt[i] = parentAt
       i = parent
     }
-    this.heap[i] = record
+    heap[i] = record
+    heapAt[i] = time
   }
 
-  private siftDown(record: number): void {
+  private siftDown(record: number, time: Instant): void {
+    const { heap, heapAt, order } = this
     const n = this.heapCount
     let i = 0
     for (;;) {
       const first = 4 * i + 1
       if (first >= n) break
       let least = first
+      let leastAt = heapAt[first]!
       const end = Math.min(first + 4, n)
       for (let child = first + 1; child < end; child++) {
-        if (this.before(this.heap[child]!, this.heap[least]!)) least = child
+        const at = heapAt[child]!
+        if (at < leastAt || (at === leastAt && order[heap[child]!]! < order[heap[least]!]!)) {
+          least = child
+          leastAt = at
+        }
       }
-      const child = this.heap[least]!
-      if (!this.before(child, record)) break
-      this.heap[i] = child
+      const child = heap[least]!
+      if (leastAt > time || (leastAt === time && order[child]! > order[record]!)) break
+      heap[i] = child
+      heapAt[i] = leastAt
       i = least
     }
-    this.heap[i] = record
+    heap[i] = record
+    heapAt[i] = time
   }
 
   private grow(): void {
@@ -143,10 +149,10 @@ export class Clock {
       fresh.set(old)
       return fresh
     }
-    this.at_ = larger(this.at_, new Float64Array(this.capacity))
     this.order = larger(this.order, new Float64Array(this.capacity))
     this.argument = larger(this.argument, new Float64Array(this.capacity))
     this.heap = larger(this.heap, new Int32Array(this.capacity))
+    this.heapAt = larger(this.heapAt, new Float64Array(this.capacity))
     this.freeRecords = larger(this.freeRecords, new Int32Array(this.capacity))
   }
 }

@@ -1,5 +1,6 @@
 import { assert } from '../src/base/assert.js'
 import {
+  ADDRESS_REMOTE_WORDS,
   ADDRESS_WORDS,
   DatagramBatch,
   ROW_ADDRESS,
@@ -19,6 +20,7 @@ import type { PacketCiphers } from '../src/core/packet-cipher.js'
 import type { Primitives } from '../src/noise/primitives.js'
 import type { DropSums } from './checkers.js'
 import type { Clock, Handler } from './clock.js'
+import { EndSocket } from './end-socket.js'
 import { Identity, partialChecksum } from './inner-packet.js'
 import type { Ledger } from './ledger.js'
 import type { Attachment, Network } from './network.js'
@@ -50,24 +52,16 @@ export const GOOD_MACHINE: MachineParameters = {
 
 /** What is shared by all ends, since only one of them works at a time. */
 const BATCH_ROWS = 512
-const received = new DatagramBatch(BATCH_ROWS * 2048, BATCH_ROWS, 64)
+const received = new DatagramBatch(0, BATCH_ROWS, 64)
 const transmit = new DatagramBatch(BATCH_ROWS * 2048, BATCH_ROWS, 64)
 const delivered = new PacketBatch(BATCH_ROWS)
 const taken = new PacketBatch(BATCH_ROWS)
 const identity = new Identity()
 const WAKE_ROUNDS_MAX = 1000
-/** About what a socket's receive buffer holds. */
-const SOCKET_DATAGRAMS_MAX = 4_096
 /** Linux's default for a TUN device. */
 const TUN_QUEUE_PACKETS = 500
 /** A loop that may not read the TUN now tries again after this time at the latest. */
 const TUN_RETRY_US = 1_000
-
-/** What waits at a socket: slots of the network's store. */
-class Inbox {
-  readonly slots = new Int32Array(SOCKET_DATAGRAMS_MAX)
-  count = 0
-}
 
 export type Receiver = (identity: Identity, view: DataView, at: number, now: Instant) => void
 
@@ -94,7 +88,7 @@ export class End {
   /** Packets that came out of the TUN and that went into it, over all runs. */
   readonly tunCounts = { outPackets: 0, outBytes: 0, inPackets: 0, inBytes: 0 }
 
-  private readonly inboxes: Inbox[]
+  private readonly sockets: EndSocket[]
   private readonly blocked: boolean[]
   /** Slots that wait in the TUN for the next wake-up. */
   private readonly tun = new SlotRing(TUN_QUEUE_PACKETS)
@@ -137,16 +131,11 @@ export class End {
         if (generation === this.timerGeneration) this.timerFired()
       },
     }
-    this.inboxes = attachments.map(() => new Inbox())
+    const datagramArrived = (): void => this.scheduleWake()
+    this.sockets = attachments.map(() => new EndSocket(network, datagramArrived))
     this.blocked = attachments.map(() => false)
     attachments.forEach((attachment, link) => {
-      const end = this
-      attachment.socket = {
-        receive: (slot) => this.datagramArrived(link, slot),
-        get open() {
-          return end.running
-        },
-      }
+      attachment.socket = this.sockets[link]
     })
     this.pool = new PacketPool(machine.poolBytes)
     this.view = new DataView(this.pool.slab.buffer)
@@ -193,10 +182,11 @@ export class End {
     }
     this.formerAcksThinned = this.acksThinned
     this.running = false
-    for (const inbox of this.inboxes) {
-      this.diedWithRestart += inbox.count
-      for (let i = 0; i < inbox.count; i++) this.network.lose(inbox.slots[i]!)
-      inbox.count = 0
+    for (const socket of this.sockets) {
+      socket.open = false
+      this.diedWithRestart += socket.count
+      for (let i = 0; i < socket.count; i++) this.network.lose(socket.slots[i]!)
+      socket.count = 0
     }
     this.diedWithRestart += this.pool.slotCount - this.pool.freeCount
     this.addDrops(this.formerDrops)
@@ -214,6 +204,7 @@ export class End {
     this.blocked.fill(false)
     this.device = this.start()
     this.running = true
+    for (const socket of this.sockets) socket.open = true
     this.scheduleWake()
   }
 
@@ -240,9 +231,9 @@ export class End {
   }
 
   /** Datagrams that wait at the sockets. */
-  get inboxCount(): number {
+  get waitingDatagrams(): number {
     let count = 0
-    for (const inbox of this.inboxes) count += inbox.count
+    for (const socket of this.sockets) count += socket.count
     return count
   }
 
@@ -284,16 +275,6 @@ export class End {
     this.scheduleWake()
   }
 
-  private datagramArrived(link: number, slot: number): void {
-    const inbox = this.inboxes[link]!
-    if (inbox.count === SOCKET_DATAGRAMS_MAX) {
-      this.network.lose(slot)
-      return
-    }
-    inbox.slots[inbox.count++] = slot
-    this.scheduleWake()
-  }
-
   private scheduleWake(): void {
     if (this.wakePending) return
     this.wakePending = true
@@ -313,8 +294,8 @@ export class End {
     this.lastLocal = now
     this.wakeUps++
     let brought = false
-    for (let link = 0; link < this.inboxes.length; link++) {
-      if (this.inboxes[link]!.count === 0) continue
+    for (let link = 0; link < this.sockets.length; link++) {
+      if (this.sockets[link]!.count === 0) continue
       brought = true
       this.readSocket(link, now)
     }
@@ -339,46 +320,49 @@ export class End {
   }
 
   private readSocket(link: number, now: Instant): void {
-    const inbox = this.inboxes[link]!
+    const socket = this.sockets[link]!
     const store = this.network.store
-    for (let next = 0; next < inbox.count; ) {
+    for (let next = 0; next < socket.count; ) {
       received.clear()
-      let bytes = 0
+      // Read where they are.
+      received.slab = store.slab
+      const first = next
       let lastSource = -1
-      while (next < inbox.count && received.count < received.capacity) {
-        const slot = inbox.slots[next]!
+      while (next < socket.count && received.count < received.capacity) {
+        const slot = socket.slots[next]!
         const source = store.source[slot]!
         if (source !== lastSource) {
           if (received.addressCount === received.addressCapacity) break
           this.writeSource(received, link, source)
           lastSource = source
         }
-        const length = store.length[slot]!
-        store.read(slot, received.slab, bytes)
         const row = received.count++ * ROW_WORDS
-        received.rows[row + ROW_OFFSET] = bytes
-        received.rows[row + ROW_LENGTH] = length
+        received.rows[row + ROW_OFFSET] = store.offset(slot)
+        received.rows[row + ROW_LENGTH] = store.length[slot]!
         received.rows[row + ROW_ADDRESS] = received.addressCount - 1
         const age = now - this.local(store.arrivedAt[slot]!)
         received.rows[row + ROW_AGE] = Math.min(Math.max(age, 0), SECOND)
-        bytes += length
-        store.length[slot] = 0
-        store.release(slot)
         next++
       }
-      received.bytes = bytes
       this.device.handleDatagrams(link, received, now)
+      for (let i = first; i < next; i++) {
+        const slot = socket.slots[i]!
+        store.length[slot] = 0
+        store.release(slot)
+      }
     }
-    inbox.count = 0
+    socket.count = 0
   }
 
   /** Appends the address record of a received datagram: who sent it, and where it was sent to. */
   private writeSource(batch: DatagramBatch, link: number, source: number): void {
     const at = batch.addressCount++ * ADDRESS_WORDS
-    batch.addresses.set(this.network.addresses.record(source), at)
-    batch.addresses[at + 5] = link + 1
-    batch.addresses[at + 6] = this.attachments[link]!.localWord
-    batch.addresses.fill(0, at + 7, at + ADDRESS_WORDS)
+    const record = this.network.addresses.record(source)
+    const { addresses } = batch
+    for (let i = 0; i < ADDRESS_REMOTE_WORDS; i++) addresses[at + i] = record[i]!
+    addresses[at + 5] = link + 1
+    addresses[at + 6] = this.attachments[link]!.localWord
+    for (let i = 7; i < ADDRESS_WORDS; i++) addresses[at + i] = 0
   }
 
   /** What the core has to say now: to the sockets, to the TUN, to the log. */

@@ -53,18 +53,17 @@ export function partialChecksum(number: number): boolean {
 /** IP header; returns its length. */
 function writeIp(v: DataView, at: number, header: InnerHeader, bytes: number, number: number): number {
   if (header.family === 4) {
-    v.setUint16(at, 0x4500 | (header.dscp << 2))
-    v.setUint16(at + 2, bytes)
-    v.setUint16(at + 4, number & 0xffff)
-    v.setUint16(at + 6, 0x4000)
-    v.setUint16(at + 8, (64 << 8) | header.protocol)
-    v.setUint16(at + 10, 0)
-    v.setUint32(at + 12, 0x0a090000 | header.source)
-    v.setUint32(at + 16, 0x0a090000 | header.destination)
-    let sum = 0
-    for (let i = 0; i < IPV4_BYTES; i += 2) sum += v.getUint16(at + i)
+    const kind = 0x4500 | (header.dscp << 2)
+    const life = (64 << 8) | header.protocol
+    const { source, destination } = header
+    // Sum of the 16-bit words; the two addresses are 10.9.0.x.
+    let sum = kind + bytes + (number & 0xffff) + 0x4000 + life + 2 * 0x0a09 + source + destination
     while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16)
-    v.setUint16(at + 10, ~sum & 0xffff)
+    v.setUint32(at, (kind << 16) | bytes)
+    v.setUint32(at + 4, ((number & 0xffff) << 16) | 0x4000)
+    v.setUint32(at + 8, (life << 16) | (~sum & 0xffff))
+    v.setUint32(at + 12, 0x0a090000 | source)
+    v.setUint32(at + 16, 0x0a090000 | destination)
     return IPV4_BYTES
   }
   v.setUint32(at, 0x60000000 | (header.dscp << 22))
@@ -146,23 +145,23 @@ export function writeSegment(
   const headerBytes = bytes - fields.payloadBytes - (transport - at)
   const flags = 0x10 | (fields.syn ? 2 : 0) | (fields.fin ? 1 : 0)
   const client = header.source < header.destination
-  v.setUint16(transport, client ? PORT_BASE + header.flow : 443)
-  v.setUint16(transport + 2, client ? 443 : PORT_BASE + header.flow)
+  const port = PORT_BASE + header.flow
+  const check = checkWord(header.flow, number, bytes)
+  v.setUint32(transport, client ? (port << 16) | 443 : (443 << 16) | port)
   v.setUint32(transport + 4, fields.sequence)
   v.setUint32(transport + 8, fields.acknowledgement)
-  v.setUint16(transport + 12, ((headerBytes / 4) << 12) | flags)
-  v.setUint16(transport + 14, fields.window)
+  v.setUint32(transport + 12, (((headerBytes / 4) << 28) | (flags << 16)) + fields.window)
   v.setUint32(transport + 16, fields.resent ? 1 : 0)
   // NOP NOP timestamps(10)
   v.setUint32(transport + 20, 0x0101080a)
   v.setUint32(transport + 24, number)
-  v.setUint32(transport + 28, checkWord(header.flow, number, bytes))
+  v.setUint32(transport + 28, check)
   if (fields.sackCount > 0) {
     v.setUint32(transport + 32, 0x01010500 | (2 + 8 * fields.sackCount))
     for (let i = 0; i < 2 * fields.sackCount; i++) v.setUint32(transport + 36 + 4 * i, fields.sack[i]!)
   }
   if (fields.payloadBytes >= TAIL_BYTES) {
-    v.setUint32(at + bytes - TAIL_BYTES, ~checkWord(header.flow, number, bytes))
+    v.setUint32(at + bytes - TAIL_BYTES, ~check)
   }
   return bytes
 }

@@ -115,29 +115,42 @@ export class Ledger implements Watcher {
     if (this.faults.length < 20) this.faults.push(text)
   }
 
-  private mark(slot: number, bit: number): void {
-    if (!this.followsWire) return
-    const chunk = this.store.chunk(slot)
-    const at = this.store.offset(slot)
-    if (chunk[at] !== MessageType.Data) return
-    const length = this.store.length[slot]! - DATA_OVERHEAD_BYTES
-    if (!identify(this.store.view(slot), at + HEADER_BYTES + INNER_HEADER_BYTES, length, this.identity))
-      return
-    const flow = this.flows[this.identity.flow]
-    if (!flow || this.identity.number >= flow.sent) return
-    const state = flow.states[this.identity.number]!
+  /** Whether the datagram can be read as one of our packets; which one is then in {@link identity}. */
+  private reads(slot: number): boolean {
+    const { store } = this
+    const at = store.offset(slot)
+    if (store.slab[at] !== MessageType.Data) return false
+    const length = store.length[slot]! - DATA_OVERHEAD_BYTES
+    return identify(store.view, at + HEADER_BYTES + INNER_HEADER_BYTES, length, this.identity)
+  }
+
+  private mark(flowId: number, number: number, bit: number): void {
+    const flow = this.flows[flowId]
+    if (!flow || number >= flow.sent) return
+    const state = flow.states[number]!
     if (state & bit) return
-    flow.states[this.identity.number] = state | bit
+    flow.states[number] = state | bit
     if (bit === ON_WIRE) this.beforeWire--
   }
 
   sent(slot: number): void {
-    this.mark(slot, ON_WIRE)
+    if (!this.followsWire) return
+    const { store, identity } = this
+    store.flow[slot] = -1
+    if (!this.reads(slot)) return
+    store.flow[slot] = identity.flow
+    store.number[slot] = identity.number
+    this.mark(identity.flow, identity.number, ON_WIRE)
   }
 
   arrived(slot: number): void {
-    if (this.store.chunk(slot)[this.store.offset(slot)] === MessageType.Data) this.dataArrived++
-    this.mark(slot, ARRIVED)
+    const { store, identity } = this
+    if (store.slab[store.offset(slot)] === MessageType.Data) this.dataArrived++
+    if (!this.followsWire) return
+    // What nobody has touched on the way is what was sent; anything else is read again.
+    if (store.forged[slot] === 0) {
+      if (store.flow[slot]! >= 0) this.mark(store.flow[slot]!, store.number[slot]!, ARRIVED)
+    } else if (this.reads(slot)) this.mark(identity.flow, identity.number, ARRIVED)
   }
 
   /** A packet came out of a TUN. Returns its flow, or undefined if it is none of ours (a fault). */

@@ -240,7 +240,7 @@ export class LinkDirection {
     if (p.flip > 0 && random.next() < p.flip) {
       this.counts.flipped++
       const at = this.store.offset(slot) + random.below(this.store.length[slot]!)
-      this.store.chunk(slot)[at]! ^= 1 << random.below(8)
+      this.store.slab[at]! ^= 1 << random.below(8)
       this.store.forged[slot] = 1
     }
     this.travel(slot, now)

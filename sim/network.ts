@@ -153,7 +153,7 @@ export class Network {
       trace.add(slab[at]! | (slab[at + 1]! << 8) | (slab[at + 2]! << 16) | (slab[at + 3]! << 24))
       trace.add(slab[at + length - 1]! | (slab[at + length - 2]! << 8) | (slab[at + length - 3]! << 16))
     }
-    for (const watcher of this.watchers) watcher.sent?.(slot, now)
+    for (let i = 0; i < this.watchers.length; i++) this.watchers[i]!.sent?.(slot, now)
     if (from.up) from.up.push(slot, now)
     else this.route(slot, now, from.index)
   }
@@ -187,12 +187,12 @@ export class Network {
       return
     }
     this.store.arrivedAt[slot] = now
-    for (const watcher of this.watchers) watcher.arrived?.(slot, now)
+    for (let i = 0; i < this.watchers.length; i++) this.watchers[i]!.arrived?.(slot, now)
     to.socket.receive(slot, now)
   }
 
   lose(slot: number): void {
-    for (const watcher of this.watchers) watcher.lost?.(slot)
+    for (let i = 0; i < this.watchers.length; i++) this.watchers[i]!.lost?.(slot)
     assert(this.store.length[slot]! > 0, 'a datagram lost twice')
     this.store.length[slot] = 0
     this.store.release(slot)

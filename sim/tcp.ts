@@ -21,6 +21,7 @@ const HEADER_BYTES = { 4: 52, 6: 72 } as const
 const WINDOW_MAX = 6_000
 const RING = 8_192
 const MASK = RING - 1
+const ORDER_MASK = RING * 2 - 1
 const DUPLICATE_THRESHOLD = 3
 const RTO_MIN_US = 200 * MILLISECOND
 const RTO_INITIAL_US = 1 * SECOND
@@ -221,7 +222,7 @@ export class TcpSender implements SenderView {
   /** The segment whose first byte has this 32-bit sequence number, near the window. */
   private segmentOf(sequence: number): number {
     const base = this.una * this.segmentBytes
-    const difference = (sequence - (base % 2 ** 32)) | 0
+    const difference = (sequence - (base >>> 0)) | 0
     return Math.round((base + difference) / this.segmentBytes)
   }
 
@@ -287,7 +288,7 @@ export class TcpSender implements SenderView {
       this.flags[i] = (this.flags[i]! & ~Segment.Lost) | Segment.InFlight
       this.inFlight++
       // To be looked at again, should it be lost indeed.
-      const at = this.orderTail++ % this.orderSegment.length
+      const at = this.orderTail++ & ORDER_MASK
       this.orderSegment[at] = segment
       this.orderAt[at] = this.sentAt[i]!
     }
@@ -323,7 +324,7 @@ export class TcpSender implements SenderView {
     if (!this.reorderingSeen && (this.recovering || this.sackedOut >= DUPLICATE_THRESHOLD)) window = 0
     let found = 0
     while (this.orderHead < this.orderTail) {
-      const at = this.orderHead % this.orderSegment.length
+      const at = this.orderHead & ORDER_MASK
       const segment = this.orderSegment[at]!
       const i = segment & MASK
       const stale =
@@ -434,7 +435,7 @@ export class TcpSender implements SenderView {
     this.deliveredAtSend[i] = this.delivered
     this.deliveredTimeAtSend[i] = this.deliveredTime
     this.firstSentAtSend[i] = this.firstSentTime
-    const at = this.orderTail++ % this.orderSegment.length
+    const at = this.orderTail++ & ORDER_MASK
     this.orderSegment[at] = segment
     this.orderAt[at] = now
     const delay = this.options.hostDelayUs ?? 0
@@ -445,7 +446,7 @@ export class TcpSender implements SenderView {
 
   private put(segment: number, now: Instant): void {
     const fields = this.fields
-    fields.sequence = (segment * this.segmentBytes) % 2 ** 32
+    fields.sequence = (segment * this.segmentBytes) >>> 0
     fields.payloadBytes = this.segmentBytes
     fields.resent = (this.flags[segment & MASK]! & Segment.Retransmitted) !== 0
     emit(this.end, this.header, this.record, fields, now)
@@ -522,7 +523,7 @@ export class TcpReceiver {
 
   onSegment(fields: SegmentFields, now: Instant): void {
     const base = this.expected * this.segmentBytes
-    const difference = (fields.sequence - (base % 2 ** 32)) | 0
+    const difference = (fields.sequence - (base >>> 0)) | 0
     const segment = Math.round((base + difference) / this.segmentBytes)
     if (segment < this.highest) this.reordered++
     else this.highest = segment
@@ -572,21 +573,16 @@ export class TcpReceiver {
   private acknowledge(now: Instant): void {
     this.unacknowledged = 0
     const { fields } = this
-    const byte = (segment: number): number => (segment * this.segmentBytes) % 2 ** 32
-    fields.acknowledgement = byte(this.expected)
+    fields.acknowledgement = (this.expected * this.segmentBytes) >>> 0
     fields.resent = this.resent
     fields.sackCount = 0
-    const add = (from: number, to: number): void => {
-      fields.sack[2 * fields.sackCount] = byte(from)
-      fields.sack[2 * fields.sackCount + 1] = byte(to)
-      fields.sackCount++
-    }
     // DSACK (RFC 2883): the first block names what came twice.
-    if (this.duplicate >= 0 && this.duplicate < this.expected) add(this.duplicate, this.duplicate + 1)
+    if (this.duplicate >= 0 && this.duplicate < this.expected)
+      this.addBlock(this.duplicate, this.duplicate + 1)
     this.duplicate = -1
     for (const range of this.ranges) {
       if (fields.sackCount === 3) break
-      add(range.from, range.to)
+      this.addBlock(range.from, range.to)
     }
     if (this.hostDelayUs > 0) {
       const late = { ...fields, sack: fields.sack.slice() }
@@ -594,6 +590,13 @@ export class TcpReceiver {
         emit(this.end, this.header, this.record, late, then)
       })
     } else emit(this.end, this.header, this.record, fields, now)
+  }
+
+  private addBlock(from: number, to: number): void {
+    const { fields } = this
+    const at = 2 * fields.sackCount++
+    fields.sack[at] = from * this.segmentBytes
+    fields.sack[at + 1] = to * this.segmentBytes
   }
 
   /** Segments in order at the end of each tenth of a second up to `now`; a tenth without progress keeps the last. */

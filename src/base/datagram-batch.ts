@@ -27,7 +27,8 @@ export const ROW_AGE = 3
  * read, or by the core for the socket to send. Consecutive rows of equal size and address leave as one GSO message.
  */
 export class DatagramBatch {
-  readonly slab: Uint8Array
+  /** Where the rows' offsets point; whoever fills the batch may put another one in its place. */
+  slab: Uint8Array
   readonly rows: Uint32Array
   readonly addresses: Uint32Array
   /** Rows in use. */

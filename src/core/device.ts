@@ -31,7 +31,7 @@ import { ControlWriter } from './control.js'
 import { DropCounters } from './drop-reasons.js'
 import { EgressSlots } from './egress-queue.js'
 import type { Event } from './events.js'
-import { feedbackDue, sendDueFeedback, sendFeedback } from './feedback.js'
+import { feedbackDue, feedbackEarliest, sendDueFeedback, sendFeedback } from './feedback.js'
 import { handleSealedHandshake } from './handshakes.js'
 import { Link } from './link.js'
 import { type PacketCiphers, SEAL_WORDS } from './packet-cipher.js'
@@ -106,7 +106,9 @@ export class Device {
   readonly openRun = new OpenRun()
   readonly sealRows = new Uint32Array(64 * SEAL_WORDS)
   readonly bulkRun = new BulkRun()
+  /** Peers that got packets from the TUN and are to be scheduled: the first {@link pendingCount}. */
   readonly pendingPeers: Peer[] = []
+  pendingCount = 0
   readonly retention: Retention
   readonly missing = new MissingRanges()
   readonly sample: RateSample = {
@@ -257,7 +259,7 @@ export class Device {
       next = Math.min(next, peer.resequencer.nextTimeout())
       for (const session of peer.sessions) {
         if (session.answers.length > 0) next = Number.NEGATIVE_INFINITY
-        else next = Math.min(next, feedbackDue(session))
+        else if (feedbackEarliest(session) < next) next = Math.min(next, feedbackDue(session))
       }
     }
     this.expectedTimeout = next
@@ -405,16 +407,17 @@ export class Device {
   private reportFor(peer: Peer, now: Instant): void {
     for (const session of peer.sessions) {
       while (session.answers.length > 0) sendFeedback(this, session, session.answers.pop()!, now)
-      if (now >= feedbackDue(session)) sendDueFeedback(this, session, now)
+      if (now >= feedbackEarliest(session) && now >= feedbackDue(session)) sendDueFeedback(this, session, now)
     }
   }
 
   private schedulePending(now: Instant): void {
-    for (const peer of this.pendingPeers) {
+    for (let i = 0; i < this.pendingCount; i++) {
+      const peer = this.pendingPeers[i]!
       peer.pending = false
       schedule(this, peer, now)
     }
-    this.pendingPeers.length = 0
+    this.pendingCount = 0
   }
 
   private slowTick(now: Instant): void {

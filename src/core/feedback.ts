@@ -56,8 +56,7 @@ const GAP_AGE_US = 400 * MILLISECOND
 
 /** When the session's next feedback frame is to leave alone; NEVER while there is nothing to tell. */
 export function feedbackDue(session: Session): Instant {
-  if (session.unreportedSince === NEVER && session.gapAt === NEVER && session.riddenSince === NEVER)
-    return NEVER
+  if (feedbackEarliest(session) === NEVER) return NEVER
   const ordinary = ordinaryDue(session)
   const { paths } = session.peer
   const fastestUs = fastestOwdUs(session)
@@ -71,6 +70,13 @@ export function feedbackDue(session: Session): Instant {
   }
   // None is well: then any is good enough.
   return found ? due : ordinary
+}
+
+/** Not sooner than this is {@link feedbackDue}, whatever the paths are like: costs less to ask. */
+export function feedbackEarliest(session: Session): Instant {
+  if (session.unreportedSince === NEVER && session.gapAt === NEVER && session.riddenSince === NEVER)
+    return NEVER
+  return Math.min(ordinaryDue(session), session.riddenSince + OTHER_WAY_US)
 }
 
 /** Sends what {@link feedbackDue} said is due: on the path that waited longest for its turn. */

@@ -98,7 +98,7 @@ export function sendFromTun(device: Device, batch: PacketBatch, now: Instant): v
     peer.activeAt = now
     if (!peer.pending) {
       peer.pending = true
-      device.pendingPeers.push(peer)
+      device.pendingPeers[device.pendingCount++] = peer
     }
     bucket = flows.bucket
     if (bulkRun.count === BATCH_PACKETS) scheduleRun(device, bulkRun, now)
