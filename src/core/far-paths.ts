@@ -20,7 +20,7 @@ const WINDOWS = 2
 /** Less than this share of what the near paths can carry: the far ones take more than they give. */
 const GAIN_MIN = 0.95
 /** ... but so little is asked for that nothing can be said. */
-const ASKED_MIN = 0.4
+const ASKED_MIN = 0.2
 /** Far paths that carried less than this share had no say in it. */
 const FAR_SHARE_MIN = 0.002
 /** From here on near paths are full, and worth helping. */
