@@ -15,10 +15,20 @@ const watchProgram = join(dirname(fileURLToPath(import.meta.url)), 'loop-watch.j
 /** Only stalls from the first seconds on count: starting and compiling take their time. */
 const SETTLE_SECONDS = 3
 
-/** Longest time an event loop of an end was late, by thread, in ms: of the seconds watched, the worst and the 99th percentile. */
+/** How late an event loop was, in ms: the worst of all seconds and their 99th percentile; of the worst, why. */
+interface Stall {
+  worstMs: number
+  /** Of the worst: the thread itself was at work; it waited for a processor. */
+  workedMs: number
+  waitedMs: number
+  p99Ms: number
+  /** The longest that the thread itself was at work in one go, late or not. */
+  ownMs: number
+}
+
 interface Stalls {
-  main: { worstMs: number; p99Ms: number }
-  plane: { worstMs: number; p99Ms: number }
+  main: Stall
+  plane: Stall
 }
 
 /** A pair of plaits whose event loops are watched. */
@@ -45,15 +55,24 @@ class WatchedPlait {
   }
 
   stalls(end: End): Stalls {
-    const of = (threads: (thread: number) => boolean): { worstMs: number; p99Ms: number } => {
-      const values = readFileSync(this.files[end], 'utf8')
+    const of = (threads: (thread: number) => boolean): Stall => {
+      const seconds = readFileSync(this.files[end], 'utf8')
         .split('\n')
         .filter(Boolean)
-        .map((line) => line.split(' ').map(Number))
-        .filter(([thread]) => threads(thread!))
+        .map((line) => line.split(' ').map(Number) as [number, number, number, number, number])
+        .filter(([thread]) => threads(thread))
         .slice(SETTLE_SECONDS)
-        .map(([, ms]) => ms!)
-      return { worstMs: rounded(Math.max(...values), 1), p99Ms: rounded(quantile(values, 0.99), 1) }
+      const [, worst, worked, waited] = seconds.reduce((most, second) =>
+        second[1] > most[1] ? second : most,
+      )
+      const late = seconds.map(([, ms]) => ms)
+      return {
+        worstMs: rounded(worst, 1),
+        workedMs: rounded(worked, 1),
+        waitedMs: rounded(waited, 1),
+        p99Ms: rounded(quantile(late, 0.99), 1),
+        ownMs: rounded(Math.max(...seconds.map(([, , , , ms]) => ms)), 1),
+      }
     }
     return { main: of((thread) => thread === 0), plane: of((thread) => thread !== 0) }
   }

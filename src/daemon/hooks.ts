@@ -4,6 +4,7 @@ import { OperatorError } from '../base/errors.js'
 import { formatCidr, formatHostPort } from '../base/ip-address.js'
 import { encodeKey } from '../config/keys.js'
 import type { Config } from '../config/schema.js'
+import { atOrdinaryPriority } from './priority.js'
 
 export const HOOK_MS_MAX = 30_000
 /** Of a command's output, the end goes into the message. */
@@ -63,11 +64,13 @@ function runOne(
 ): Promise<string | undefined> {
   return new Promise((done) => {
     // A group of its own, so that a time limit reaches what the shell started, too.
-    const child = spawn('/bin/sh', ['-c', command], {
-      env: { ...process.env, ...environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
-    })
+    const child = atOrdinaryPriority(() =>
+      spawn('/bin/sh', ['-c', command], {
+        env: { ...process.env, ...environment },
+        stdio: ['ignore', 'pipe', 'pipe'],
+        detached: true,
+      }),
+    )
     let output = ''
     const keep = (data: Buffer): void => {
       output = (output + data.toString()).slice(-OUTPUT_CHARACTERS_MAX)

@@ -12,6 +12,7 @@ import { EventLog } from './event-log.js'
 import { hookEnvironment, runHooks } from './hooks.js'
 import { Plane } from './plane.js'
 import type { PlaneConfig } from './plane-messages.js'
+import { raisePriority } from './priority.js'
 import { tunMtu } from './route-plan.js'
 import { applyRoutes, removeLeftRoutes } from './routes.js'
 
@@ -28,6 +29,7 @@ export async function runDaemon(config: Config, options: { file: string }): Prom
   const log = makeLog(config.logLevel)
   const undo: { what: string; run: () => Promise<void> }[] = []
   const stopped = untilSignal()
+  raisePriority()
   try {
     if (dirname(config.control) === CONTROL_FOLDER) {
       mkdirSync(CONTROL_FOLDER, { recursive: true })
