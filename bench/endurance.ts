@@ -1,80 +1,82 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ask } from '../src/control/client.js'
 import type { EventSnapshot } from '../src/core/snapshot.js'
-import { delay } from '../src/lab/processes.js'
+import { delay, type Task } from '../src/lab/processes.js'
 import type { Bench } from './measurements.js'
 import { ENDS, type End } from './network.js'
 import { Plait } from './plait.js'
 import { rssMiB } from './process-figures.js'
+import { longestPause, type Stall, worstStall } from './stalls.js'
 import { quantile, rounded } from './statistics.js'
 import { TcpServer, tcpFlow } from './tcp.js'
 
 const watchProgram = join(dirname(fileURLToPath(import.meta.url)), 'loop-watch.js')
-/** Only stalls from the first seconds on count: starting and compiling take their time. */
-const SETTLE_SECONDS = 3
-
-/** How late an event loop was, in ms: the worst of all seconds and their 99th percentile; of the worst, why. */
-interface Stall {
-  worstMs: number
-  /** Of the worst: the thread itself was at work; it waited for a processor. */
-  workedMs: number
-  waitedMs: number
-  p99Ms: number
-  /** The longest that the thread itself was at work in one go, late or not. */
-  ownMs: number
-}
 
 interface Stalls {
   main: Stall
   plane: Stall
 }
 
-/** A pair of plaits whose event loops are watched. */
+/** A pair of plaits whose event loops are watched, and beside them a program that does nothing, to know the machine's pauses. */
 class WatchedPlait {
   private constructor(
     readonly plait: Plait,
-    private readonly files: Record<End, string>,
+    private readonly bystander: Task,
+    private readonly files: Record<End | 'bystander', string>,
   ) {}
 
   static async start(bench: Bench, config: readonly string[]): Promise<WatchedPlait> {
     const { network, options } = bench
     const { scheduler } = options
-    const files = { a: network.path('watch-a'), b: network.path('watch-b') }
-    for (const end of ENDS) writeFileSync(files[end], '')
+    const files = {
+      a: network.path('watch-a'),
+      b: network.path('watch-b'),
+      bystander: network.path('watch-bystander'),
+    }
+    for (const file of Object.values(files)) writeFileSync(file, '')
+    const watch = ['--import', watchProgram]
+    // Real-time priority: it waits for nobody but the machine.
+    const bystander = network.task(
+      'a',
+      'env',
+      `PLAIT_LOOP_WATCH=${files.bystander}`,
+      ...['chrt', '--fifo', '1', process.execPath, ...watch, '--eval', 'setInterval(() => {}, 1e6)'],
+    )
     const plait = await Plait.start(network, {
       name: 'watched',
       number: 5,
       links: ['link1'],
       config: [...(scheduler === undefined ? [] : [`scheduler: ${scheduler}`]), ...config],
-      nodeArguments: ['--import', watchProgram],
+      nodeArguments: watch,
       environment: (end) => ({ PLAIT_LOOP_WATCH: files[end] }),
     })
-    return new WatchedPlait(plait, files)
+    return new WatchedPlait(plait, bystander, files)
   }
 
-  stalls(end: End): Stalls {
-    const of = (threads: (thread: number) => boolean): Stall => {
-      const seconds = readFileSync(this.files[end], 'utf8')
-        .split('\n')
-        .filter(Boolean)
-        .map((line) => line.split(' ').map(Number) as [number, number, number, number, number])
-        .filter(([thread]) => threads(thread))
-        .slice(SETTLE_SECONDS)
-      const [, worst, worked, waited] = seconds.reduce((most, second) =>
-        second[1] > most[1] ? second : most,
-      )
-      const late = seconds.map(([, ms]) => ms)
-      return {
-        worstMs: rounded(worst, 1),
-        workedMs: rounded(worked, 1),
-        waitedMs: rounded(waited, 1),
-        p99Ms: rounded(quantile(late, 0.99), 1),
-        ownMs: rounded(Math.max(...seconds.map(([, , , , ms]) => ms)), 1),
-      }
+  async stop(): Promise<void> {
+    await this.plait.stop()
+    await this.bystander.stop('SIGTERM', 5000)
+  }
+
+  /** Of all threads, in ms: the worst stall, that without the machine's pauses, and the longest of these. */
+  stalls(): {
+    detail: Record<End, Stalls>
+    worst: { stallMsMax: number; ownStallMsMax: number; pauseMsMax: number }
+  } {
+    const of = (end: End): Stalls => ({
+      main: worstStall(this.files[end], this.files.bystander, true),
+      plane: worstStall(this.files[end], this.files.bystander, false),
+    })
+    const detail = { a: of('a'), b: of('b') }
+    const all = ENDS.flatMap((end) => [detail[end].main, detail[end].plane])
+    const worst = {
+      stallMsMax: Math.max(...all.map(({ worstMs }) => worstMs)),
+      ownStallMsMax: Math.max(...all.map(({ ownMs }) => ownMs)),
+      pauseMsMax: longestPause(this.files.bystander),
     }
-    return { main: of((thread) => thread === 0), plane: of((thread) => thread !== 0) }
+    return { detail, worst }
   }
 }
 
@@ -93,14 +95,13 @@ export async function endurance(bench: Bench): Promise<Record<string, unknown>> 
   const down = await tcpFlow(network, plait, 'down', seconds)
   clearInterval(sampler)
   await server.stop()
-  const stalls = { a: watched.stalls('a'), b: watched.stalls('b') }
+  const stalls = watched.stalls()
   const most = { a: rssMiB(plait.pids.a!, 'VmHWM'), b: rssMiB(plait.pids.b!, 'VmHWM') }
   let alarms = 0
   for (const end of ENDS) alarms += falseAlarms(end, (await plait.status(end)).events, say)
-  await plait.stop()
-  detail['endurance'] = { memory, stalls }
-  const worst = Math.max(...ENDS.flatMap((end) => [stalls[end].main.worstMs, stalls[end].plane.worstMs]))
-  say(`${options.minutes} minutes: ${JSON.stringify(stalls)}`)
+  await watched.stop()
+  detail['endurance'] = { memory, stalls: stalls.detail }
+  say(`${options.minutes} minutes: ${JSON.stringify(stalls.detail)}`)
   return {
     endurance: {
       gbitUp: rounded(up.gbit),
@@ -108,7 +109,7 @@ export async function endurance(bench: Bench): Promise<Record<string, unknown>> 
       rssMiBMax: rounded(Math.max(most.a, most.b), 0),
       // Growth over the second half, when everything has been touched.
       rssMiBGrowth: rounded(Math.max(...ENDS.map((end) => growth(memory[end]))), 1),
-      stallMsMax: worst,
+      ...stalls.worst,
       falseAlarms: alarms,
     },
   }
@@ -129,7 +130,8 @@ function falseAlarms(end: End, events: readonly EventSnapshot[], say: Bench['say
 /** A minute of saturation with new keys every 5 s: no path may be called down. */
 export async function rekeys(bench: Bench): Promise<Record<string, unknown>> {
   const { network, say } = bench
-  const { plait } = await WatchedPlait.start(bench, ['testing: { rekey-after: 5s }'])
+  const watched = await WatchedPlait.start(bench, ['testing: { rekey-after: 5s }'])
+  const { plait } = watched
   const server = await TcpServer.start(network, 'b')
   const { gbit } = await tcpFlow(network, plait, 'up', 60)
   await server.stop()
@@ -140,7 +142,7 @@ export async function rekeys(bench: Bench): Promise<Record<string, unknown>> {
     figures.sessions = Math.max(figures.sessions, events.filter(({ kind }) => kind === 'session').length)
     say(`${end}: drops ${JSON.stringify(device.drops)}`)
   }
-  await plait.stop()
+  await watched.stop()
   return { rekeys: figures }
 }
 
@@ -166,16 +168,16 @@ export async function statusRequests(bench: Bench): Promise<Record<string, unkno
     await delay(500)
   }
   await server.stop()
-  const stalls = { a: watched.stalls('a'), b: watched.stalls('b') }
-  await plait.stop()
-  detail['status'] = { gbit, stalls }
+  const stalls = watched.stalls()
+  await watched.stop()
+  detail['status'] = { gbit, stalls: stalls.detail }
   return {
     status: {
       asked,
       failed,
       gbitWith: rounded(quantile(gbit.with, 0.5)),
       gbitWithout: rounded(quantile(gbit.without, 0.5)),
-      stallMsMax: Math.max(...ENDS.flatMap((end) => [stalls[end].main.worstMs, stalls[end].plane.worstMs])),
+      ...stalls.worst,
     },
   }
 }

@@ -1,36 +1,40 @@
 /**
- * Loaded before the program (node --import): in each of its threads, how late the event loop was at worst, and why. A line
- * per second and thread goes to the file that PLAIT_LOOP_WATCH names: thread, and in ms the longest lateness, then of the
- * same stretch the time that the thread worked and the time that it waited for a processor (schedstat, kernel's
- * Documentation/scheduler/sched-stats.rst); what is left of the lateness, the machine stood still. Last comes the longest
- * that the thread worked between two looks at the clock, late or not.
+ * Loaded before the program (node --import): in each of its threads, when the event loop was late, and why. Each time goes
+ * as a line to the file that PLAIT_LOOP_WATCH names: thread, end (ms of the monotonic clock), and in ms the lateness, the
+ * time that the thread worked meanwhile, and the time that it waited for a processor (schedstat, kernel's
+ * Documentation/scheduler/sched-stats.rst).
  */
 import { appendFileSync, openSync, readSync } from 'node:fs'
 import { threadId } from 'node:worker_threads'
 
 const PERIOD_MS = 2
+/** Less is not worth a line. */
+const LATE_MS_MIN = 4
 const file = process.env['PLAIT_LOOP_WATCH']
 
 if (file !== undefined) {
   const text = Buffer.alloc(64)
   const schedstat = openSync('/proc/thread-self/schedstat', 'r')
-  let [at, worked, waited] = [performance.now(), 0, 0]
-  let worst = [0, 0, 0]
-  let longestWork = 0
-  let reportAt = at + 1000
+  let lines = ''
+  let [at, worked, waited] = [monotonicMs(), 0, 0]
+  let writeAt = at + 1000
   setInterval(() => {
-    const now = performance.now()
+    const now = monotonicMs()
     const length = readSync(schedstat, text, 0, text.length, 0)
     const [workedNow, waitedNow] = text.toString('latin1', 0, length).split(' ').map(Number)
     const late = now - at - PERIOD_MS
-    const work = (workedNow! - worked) / 1e6
-    if (late > worst[0]!) worst = [late, work, (waitedNow! - waited) / 1e6]
-    longestWork = Math.max(longestWork, work)
+    if (late > LATE_MS_MIN) {
+      const parts = [now, late, (workedNow! - worked) / 1e6, (waitedNow! - waited) / 1e6]
+      lines += `${threadId} ${parts.map((ms) => ms.toFixed(2)).join(' ')}\n`
+    }
     ;[at, worked, waited] = [now, workedNow!, waitedNow!]
-    if (now < reportAt) return
-    reportAt = now + 1000
-    appendFileSync(file, `${threadId} ${[...worst, longestWork].map((ms) => ms.toFixed(2)).join(' ')}\n`)
-    worst = [0, 0, 0]
-    longestWork = 0
+    if (now < writeAt) return
+    writeAt = now + 1000
+    appendFileSync(file, lines)
+    lines = ''
   }, PERIOD_MS).unref()
+}
+
+function monotonicMs(): number {
+  return Number(process.hrtime.bigint() / 1000n) / 1000
 }

@@ -1,0 +1,65 @@
+import { readFileSync } from 'node:fs'
+import { rounded } from './statistics.js'
+
+/** What {@link readStalls} reads: a time that an event loop did not turn, in ms. */
+interface Late {
+  thread: number
+  /** When it ended, by the monotonic clock. */
+  at: number
+  lateMs: number
+  /** Meanwhile the thread worked, or waited for a processor. */
+  workedMs: number
+  waitedMs: number
+}
+
+/** Of a thread, in ms. */
+export interface Stall {
+  /** The longest time that its event loop did not turn. */
+  worstMs: number
+  /** The same without what the machine as a whole stood still; of that one, why. */
+  ownMs: number
+  workedMs: number
+  waitedMs: number
+}
+
+/** Starting and compiling take their time. */
+const SETTLE_MS = 4_000
+
+/** The lines of loop-watch.ts in `file`, without the start. */
+function readLate(file: string): Late[] {
+  const all = readFileSync(file, 'utf8')
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => line.split(' ').map(Number) as [number, number, number, number, number])
+    .map(([thread, at, lateMs, workedMs, waitedMs]) => ({ thread, at, lateMs, workedMs, waitedMs }))
+  const from = Math.min(...all.map(({ at }) => at)) + SETTLE_MS
+  return all.filter(({ at }) => at > from)
+}
+
+/**
+ * The stalls of a program's main thread (0) or of the other ones, from the file that its loop-watch.ts wrote. `bystander` is
+ * the file of one that does nothing and goes before everything: when it was late, the machine stood still.
+ */
+export function worstStall(file: string, bystander: string, ofMain: boolean): Stall {
+  const pauses = readLate(bystander)
+  const worst = { worstMs: 0, ownMs: 0, workedMs: 0, waitedMs: 0 }
+  for (const { thread, at, lateMs, workedMs, waitedMs } of readLate(file)) {
+    if ((thread === 0) !== ofMain) continue
+    let ownMs = lateMs
+    for (const pause of pauses) {
+      const overlap = Math.min(at, pause.at) - Math.max(at - lateMs, pause.at - pause.lateMs)
+      ownMs -= Math.max(0, overlap)
+    }
+    worst.worstMs = Math.max(worst.worstMs, rounded(lateMs, 1))
+    if (ownMs <= worst.ownMs) continue
+    worst.ownMs = rounded(ownMs, 1)
+    worst.workedMs = rounded(workedMs, 1)
+    worst.waitedMs = rounded(waitedMs, 1)
+  }
+  return worst
+}
+
+/** The longest time that the machine stood still, in ms. */
+export function longestPause(bystander: string): number {
+  return rounded(Math.max(0, ...readLate(bystander).map(({ lateMs }) => lateMs)), 1)
+}
