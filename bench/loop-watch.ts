@@ -2,7 +2,7 @@
  * Loaded before the program (node --import): in each of its threads, when the event loop was late, and why. Each time goes
  * as a line to the file that PLAIT_LOOP_WATCH names: thread, end (ms of the monotonic clock), and in ms the lateness, the
  * time that the thread worked meanwhile, and the time that it waited for a processor (schedstat, kernel's
- * Documentation/scheduler/sched-stats.rst).
+ * Documentation/scheduler/sched-stats.rst). The first line tells when it began.
  */
 import { appendFileSync, openSync, readSync } from 'node:fs'
 import { threadId } from 'node:worker_threads'
@@ -15,8 +15,8 @@ const file = process.env['PLAIT_LOOP_WATCH']
 if (file !== undefined) {
   const text = Buffer.alloc(64)
   const schedstat = openSync('/proc/thread-self/schedstat', 'r')
-  let lines = ''
   let [at, worked, waited] = [monotonicMs(), 0, 0]
+  let lines = `${threadId} ${at.toFixed(2)} 0 0 0\n`
   let writeAt = at + 1000
   setInterval(() => {
     const now = monotonicMs()
