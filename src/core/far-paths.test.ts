@@ -38,6 +38,24 @@ class Transfer {
   }
 }
 
+describe('a thin line beside a thick one that is far', () => {
+  it('is left out where it sets the pace, and not where the sum is near what there is', () => {
+    for (const [sum, out] of [
+      [10, true],
+      [45, false],
+    ] as const) {
+      const thin = path(7.5, 4)
+      const thick = path(44, 40)
+      const rule = new FarPaths()
+      thin.rateOutBytesPerSec = 6 * MEGABIT
+      thick.rateOutBytesPerSec = (sum - 6) * MEGABIT
+      for (let now = 0; now < 30 * SECOND; now += STEP_US) rule.review([thin, thick], now)
+      expect(thin.leftOut).toBe(out)
+      expect(thick.leftOut).toBe(false)
+    }
+  })
+})
+
 describe('a path of much longer delay', () => {
   it('stays in use while the sum with it is more than the near path carries', () => {
     const transfer = new Transfer([19.5, 18])
@@ -94,7 +112,7 @@ describe('a path of much longer delay', () => {
   })
 
   it('is never left out for little traffic, nor while the near path is still being measured', () => {
-    const little = new Transfer([4, 1])
+    const little = new Transfer([2, 0.5])
     little.run(60)
     expect(little.changes).toEqual([])
     const young = new Transfer([13, 3])

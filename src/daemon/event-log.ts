@@ -43,9 +43,7 @@ export function describeEvent(event: Event): string {
     case 'path-state':
       return `${event.from} → ${event.to}: ${event.reason}`
     case 'path-left-out':
-      return event.leftOut
-        ? 'left out: the nearer paths carry more without it'
-        : 'tried again beside the nearer paths'
+      return event.leftOut ? 'left out: the others carry more without it' : 'tried again beside the others'
     case 'path-moved':
       return `the other end moved from ${event.from} to ${event.to}`
     case 'session':
