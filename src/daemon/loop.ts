@@ -39,7 +39,7 @@ const SOCKET_BUFFER_BYTES = 4 << 20
 /** A device whose queue is full refuses without saying when it has room: such a link is tried again this soon. */
 const FULL_RETRY_US = 500
 /** Rounds of reading in one wake-up: the rest is still there at the next, after timers and the other side had a turn. */
-const RECEIVE_ROUNDS_MAX = 8
+const RECEIVE_ROUNDS_MAX = 16
 const TUN_ROUNDS_MAX = 4
 
 interface LinkIo {
