@@ -434,7 +434,7 @@ export class Device {
         path.health.decayMargin()
         path.measure(now)
       }
-      peer.reviewFarPaths(now)
+      peer.reviewPaths(now)
       peer.egress.roundTripUs = peer.roundTripUsUsed
       if (peer.sessions.length > 0 && peer.housekeepAt === NEVER) peer.housekeepAt = now
     }

@@ -31,6 +31,8 @@ export class Path {
   capped = false
   /** Gets no bulk at present, since the sum is greater without it: see far-paths.ts. */
   leftOut = false
+  /** What was last told of it. */
+  leftOutTold = false
   /** Trains sent so far, see train.ts. */
   trains = 0
   /** Bytes scheduled on it in this wake-up and not sealed yet. */

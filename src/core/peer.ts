@@ -12,7 +12,6 @@ import {
 } from './constants.js'
 import type { Device } from './device.js'
 import { EgressQueue } from './egress-queue.js'
-import { FarPaths } from './far-paths.js'
 import { FlowTable } from './flow-table.js'
 import { HandshakeDriver } from './handshake-driver.js'
 import type { Link } from './link.js'
@@ -75,7 +74,6 @@ export class Peer {
   bytesIn = 0
   packetsOut = 0
   packetsIn = 0
-  private readonly farPaths = new FarPaths()
   /** In the list of peers that have packets to schedule. */
   pending = false
   /** When a path may take what waits in the egress queue. */
@@ -177,16 +175,14 @@ export class Peer {
     return Math.max(REPAIR_AGE_US, slowest + 100_000)
   }
 
-  /** Which paths bulk had better not take. With equal delays for all, none: see equaliser.ts. */
-  reviewFarPaths(now: Instant): void {
-    if (this.resequencer.equalise) return
-    const usable = this.paths.filter((path) => path.usable)
-    const before = usable.filter((path) => path.leftOut)
-    this.farPaths.review(usable, now)
-    for (const path of usable) {
-      const { leftOut, name } = path
-      if (leftOut !== before.includes(path))
-        this.device.emit({ kind: 'path-left-out', at: now, peer: this.name, path: name, leftOut })
+  /** Called a few times a second; tells what of the paths is left out since the last time, or used again. */
+  reviewPaths(now: Instant): void {
+    this.scheduler.review(this.resequencer.equalise, now)
+    for (const path of this.paths) {
+      const { leftOut, leftOutTold, usable, name } = path
+      if (leftOut === leftOutTold || !usable) continue
+      path.leftOutTold = leftOut
+      this.device.emit({ kind: 'path-left-out', at: now, peer: this.name, path: name, leftOut })
     }
   }
 
@@ -211,7 +207,6 @@ export class Peer {
   pathsChanged(): void {
     let usable = this.paths.filter((path) => path.usable)
     if (usable.length === 0) usable = this.paths.filter((path) => path.state === 'suspect' && path.channel)
-    this.farPaths.useAll(this.paths)
     this.scheduler.setPaths(usable)
     this.resequencer.setPaths(this.paths.filter((path) => path.usable).map((path) => path.id))
   }

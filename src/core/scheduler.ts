@@ -11,6 +11,11 @@ export interface Scheduler {
   /** The set of paths that carry data changed. */
   setPaths(paths: readonly Path[]): void
   /**
+   * Called a few times a second: for what shows over seconds only. `equalised`: the other end gives all packets the same
+   * delay. May change `leftOut` of the paths.
+   */
+  review(equalised: boolean, now: Instant): void
+  /**
    * Chooses for the packet that is next: of `packetClass` (flow-table.ts), with `bulkBytes` waiting behind it. Returns
    * how many of {@link chosen} are valid; 0 when no path may take it now.
    */

@@ -23,7 +23,8 @@ export class EventLog {
         text,
       })
       if (this.events.length > EVENTS_MAX) this.events.shift()
-      // A path that comes or goes is worth a line; its short hesitations, and trials of far ones, are for those who look closely.
+      // A path that comes or goes is worth a line; its short hesitations, and trials without it, are for those who look
+      // closely.
       const routine =
         event.kind === 'path-left-out' ||
         (event.kind === 'path-state' &&

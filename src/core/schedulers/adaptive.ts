@@ -11,6 +11,7 @@
  * a budget.
  */
 import { type Instant, MILLISECOND, NEVER } from '../../base/time.js'
+import { FarPaths } from '../far-paths.js'
 import { PacketClass } from '../flow-table.js'
 import type { Path } from '../path.js'
 import type { Scheduler } from '../scheduler.js'
@@ -45,13 +46,20 @@ export class AdaptiveScheduler implements Scheduler {
   readonly name = 'adaptive'
   readonly repairs = true
   readonly chosen: Path[] = []
+  private readonly farPaths = new FarPaths()
   private paths: readonly Path[] = []
   private copyBytes = COPY_BYTES_MAX / 4
   /** The last bulk packet's path was the best and not merely a free one. */
   private choseBest = false
 
   setPaths(paths: readonly Path[]): void {
+    this.farPaths.useAll(this.paths)
     this.paths = [...paths]
+  }
+
+  review(equalised: boolean, now: Instant): void {
+    if (equalised) this.farPaths.useAll(this.paths)
+    else this.farPaths.review(this.paths, now)
   }
 
   pick(packetClass: number, bulkBytes: number, now: Instant): number {

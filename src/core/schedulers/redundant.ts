@@ -13,6 +13,8 @@ export class RedundantScheduler implements Scheduler {
     this.paths = [...paths]
   }
 
+  review(): void {}
+
   pick(): number {
     let count = 0
     for (let i = 0; i < this.paths.length; i++) {

@@ -207,6 +207,12 @@ describe('adaptive', () => {
     expect(scheduler.chosen[0]).toBe(satellite)
     satellite.leftOut = true
     expect(scheduler.pick(PacketClass.Bulk, 100_000, 0)).toBe(0)
+    // All paths are used again when the set of them changes, or the other end evens their delays out.
+    scheduler.setPaths([satellite])
+    expect(satellite.leftOut).toBe(false)
+    satellite.leftOut = true
+    scheduler.review(true, 0)
+    expect(satellite.leftOut).toBe(false)
   })
 
   it('lets real-time packets past the pacer, and doubles them where losses were', () => {

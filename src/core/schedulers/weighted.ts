@@ -22,6 +22,8 @@ export class WeightedScheduler implements Scheduler {
     this.paths = [...paths]
   }
 
+  review(): void {}
+
   pick(): number {
     let best: Path | undefined
     for (let i = 0; i < this.paths.length; i++) {
