@@ -90,7 +90,7 @@ export function runOne(name: string, flags: ScenarioFlags, primitives: Primitive
 
 function jsonOf(result: SimulatedResult): object {
   return {
-    ...resultJson(result, knownFailing()[result.scenario.name]),
+    ...resultJson(result, knownFailing(result.scenario)),
     simulated: true,
     faults: result.faults,
     traces: result.runs.map((run) => run.outcome.hash),

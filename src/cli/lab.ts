@@ -9,7 +9,7 @@ import { columns, formatResult, resultJson } from '../lab/result-text.js'
 import { type Comparison, type RunHooks, runScenario } from '../lab/runner.js'
 import { CONGESTIONS, type Congestion, POLICIES, type Policy } from '../lab/scenario.js'
 import { labShell } from '../lab/shell.js'
-import { findScenario, knownFailing, shippedNames } from '../lab/shipped.js'
+import { findScenario, type KnownFailure, knownFailing, knownFailures, shippedNames } from '../lab/shipped.js'
 import { sweepDeadRuns } from '../lab/state-directory.js'
 import type { EndName } from '../lab/topology.js'
 import { addMatrix } from './lab-matrix.js'
@@ -100,7 +100,6 @@ export function addRunOptions(command: Command, optional = false): Command {
 export async function labRun(given: string, flags: LabRunFlags, terminal: Terminal): Promise<number> {
   return guarded(terminal, async (signal) => {
     const scenario = findScenario(given)
-    const failing = knownFailing()[scenario.name]
     if (flags.report !== undefined) writeReport(flags.report, '')
     const live = flags.live === true && flags.json !== true && terminal.isInteractive
     const view = live ? new LiveView(scenario, (text) => terminal.out(text)) : undefined
@@ -118,6 +117,7 @@ export async function labRun(given: string, flags: LabRunFlags, terminal: Termin
       },
       hooks,
     )
+    const failing = knownFailing(outcome.scenario)
     if (flags.report !== undefined) writeReport(flags.report, reportHtml(outcome, failing))
     if (flags.json === true) terminal.out(`${JSON.stringify(resultJson(outcome, failing))}\n`)
     else terminal.out(`\n${formatResult(outcome, failing)}`)
@@ -136,12 +136,17 @@ function writeReport(file: string, text: string): void {
 }
 
 function labList(terminal: Terminal): void {
-  const failing = knownFailing()
+  const failures = knownFailures()
   const rows = shippedNames().map((name) => {
     const { about } = findScenario(name)
-    return [name, about, failing[name] === undefined ? '' : `known to fail: ${failing[name]}`]
+    return [name, about, failures[name] === undefined ? '' : describeFailure(failures[name])]
   })
   terminal.out(`${columns(rows)}\n`)
+}
+
+function describeFailure({ congestion, policy, why }: KnownFailure): string {
+  const when = [...(congestion ?? []), ...(policy === undefined ? [] : [`policy ${policy}`])]
+  return `known to fail${when.length === 0 ? '' : ` with ${when.join(', ')}`}: ${why}`
 }
 
 const ACCURACY_RATES_MBIT = [1, 10, 100, 300]

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
 import { OperatorErrors } from '../base/errors.js'
-import { isExpected, quickened } from './scenario.js'
+import { CONGESTIONS, isExpected, quickened } from './scenario.js'
 import { loadScenario, parseScenario } from './scenario-load.js'
-import { findScenario, knownFailing, shippedNames } from './shipped.js'
+import { findScenario, knownFailing, knownFailures, shippedNames } from './shipped.js'
 
 const good = `name: case
 about: A case.
@@ -215,7 +215,24 @@ test('every scenario that comes with plait is valid, and the list of failing one
       'unequal-pair',
     ]),
   )
-  for (const name of Object.keys(knownFailing())) expect(names).toContain(name)
+  for (const [name, failure] of Object.entries(knownFailures())) {
+    expect(names).toContain(name)
+    expect(failure.why.length).toBeGreaterThan(0)
+    expect(Object.keys(failure).filter((key) => !['congestion', 'policy', 'why'].includes(key))).toEqual([])
+    for (const congestion of failure.congestion ?? []) expect(CONGESTIONS).toContain(congestion)
+  }
+})
+
+test('a failure is known only under the congestion control and policy that it has', () => {
+  const scenario = findScenario('satellite')
+  const played = (congestion: 'cubic' | 'bbr', policy: 'auto' | 'bond') => ({
+    ...scenario,
+    policy,
+    traffic: scenario.traffic.map((t) => (t.kind === 'tcp' ? { ...t, congestion } : t)),
+  })
+  expect(knownFailing(played('bbr', 'auto'))).toContain('land')
+  expect(knownFailing(played('bbr', 'bond'))).toBeUndefined()
+  expect(knownFailing(played('cubic', 'auto'))).toBeUndefined()
 })
 
 test('a quick scenario has shorter times and the same expectations', () => {

@@ -198,12 +198,15 @@ export function scenarioEndUs(scenario: Scenario): number {
 }
 
 /** Whether something is expected of a scenario as it is played, by its congestion control and policy. */
-export function isExpected(expectation: Expectation, scenario: Scenario): boolean {
-  const { congestion, policy } = expectation
+export function isExpected(
+  expectation: Pick<Expectation, 'congestion' | 'policy'> & Partial<Pick<Expectation, 'of'>>,
+  scenario: Scenario,
+): boolean {
+  const { congestion, policy, of = [] } = expectation
   if (policy !== undefined && policy !== (scenario.policy ?? 'auto')) return false
   if (congestion === undefined) return true
   const tcp = scenario.traffic.filter((t) => t.kind === 'tcp')
-  const own = tcp.filter((t) => expectation.of.includes(t.name))
+  const own = tcp.filter((t) => of.includes(t.name))
   return (own.length > 0 ? own : tcp).some((t) => congestion.includes(t.congestion))
 }
 

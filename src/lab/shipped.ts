@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { parse } from 'yaml'
 import { OperatorError } from '../base/errors.js'
 import { packageRoot } from './programs.js'
-import type { Scenario } from './scenario.js'
+import { type Congestion, isExpected, type Policy, type Scenario } from './scenario.js'
 import { loadScenario } from './scenario-load.js'
 
 export const scenarioFolder = join(packageRoot, 'config/scenarios')
@@ -18,10 +18,23 @@ export function shippedNames(): string[] {
     .sort()
 }
 
-/** Reason by name. */
-export function knownFailing(): Readonly<Record<string, string>> {
+/** What plait cannot pass yet: under any congestion control and policy, or only under those named. */
+export interface KnownFailure {
+  readonly congestion?: readonly Congestion[]
+  readonly policy?: Policy
+  readonly why: string
+}
+
+/** By name of the scenario. */
+export function knownFailures(): Readonly<Record<string, KnownFailure>> {
   if (!existsSync(KNOWN_FAILING_FILE)) return {}
-  return (parse(readFileSync(KNOWN_FAILING_FILE, 'utf8')) ?? {}) as Record<string, string>
+  return (parse(readFileSync(KNOWN_FAILING_FILE, 'utf8')) ?? {}) as Record<string, KnownFailure>
+}
+
+/** Why `scenario`, as it is played, is known to fail. */
+export function knownFailing(scenario: Scenario): string | undefined {
+  const failure = knownFailures()[scenario.name]
+  return failure !== undefined && isExpected(failure, scenario) ? failure.why : undefined
 }
 
 /** A scenario by its file or by the name of one that comes with plait. */
