@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { rounded } from './statistics.js'
 
-/** What {@link readStalls} reads: a time that an event loop did not turn, in ms. */
+/** What {@link readLate} reads: a time that an event loop did not turn, in ms. */
 interface Late {
   thread: number
   /** When it ended, by the monotonic clock. */
