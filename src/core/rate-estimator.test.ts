@@ -182,6 +182,27 @@ test('follows a link that falls from 80 to 20 Mbit/s within 300 ms, and back up'
   expect(link.rate.rateBytesPerSec).toBeGreaterThan(0.9 * 80 * MBIT)
 })
 
+test('aims at more on a link whose rate keeps changing, so that it runs dry less, but not where something urgent goes', () => {
+  const play = (isUrgent: boolean): { carried: number; targetUs: number } => {
+    const link = new ModelLink(26 * MBIT, 25 * MILLISECOND)
+    let before = 0
+    for (let step = 0; step < 100; step++) {
+      // 16, 26, 36, 16, ...: in no order that helps.
+      link.bytesPerSec = (16 + 10 * ((step * step + step) % 3)) * MBIT
+      link.run(200 * MILLISECOND, () => {
+        if (isUrgent) link.rate.urgentAt = link.now
+      })
+      if (step === 24) before = link.bytesReported
+    }
+    return { carried: link.bytesReported - before, targetUs: link.rate.targetUs }
+  }
+  const quick = play(true)
+  const full = play(false)
+  expect(full.targetUs).toBeGreaterThan(quick.targetUs + 6 * MILLISECOND)
+  expect(quick.targetUs).toBeLessThan(14 * MILLISECOND)
+  expect(full.carried).toBeGreaterThan(1.01 * quick.carried)
+})
+
 test("takes a queue that does not shrink for somebody else's: the base delay moves up, the rate stays", () => {
   const link = new ModelLink(50 * MBIT)
   link.run(3 * SECOND)

@@ -8,7 +8,7 @@
  * packets wait slows down. Far paths that lower the sum are left out, see far-paths.ts.
  *
  * Real-time packets and pure ACKs never wait for a pacer. A real-time packet is doubled when its path is in doubt, on
- * a budget.
+ * a budget. The path that it takes is kept quick for it; one that carries only bulk may hold a longer queue.
  */
 import { type Instant, MILLISECOND, NEVER } from '../../base/time.js'
 import { FarPaths } from '../far-paths.js'
@@ -151,8 +151,9 @@ export class AdaptiveScheduler implements Scheduler {
     }
     if (best === undefined) return 0
     this.chosen[0] = best
-    if (packetClass !== PacketClass.RealTime || second === undefined || this.copyBytes < SMALL_BYTES) return 1
-    if (!inDoubt(best, now)) return 1
+    if (packetClass !== PacketClass.RealTime) return 1
+    best.rate.urgentAt = now
+    if (second === undefined || this.copyBytes < SMALL_BYTES || !inDoubt(best, now)) return 1
     this.chosen[1] = second
     this.copyBytes -= SMALL_BYTES
     return 2

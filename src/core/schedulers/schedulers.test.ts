@@ -229,6 +229,20 @@ describe('adaptive', () => {
     expect(scheduler.pick(PacketClass.PureAck, 0, 1_000)).toBe(1)
   })
 
+  it('says which path is to be kept quick: where real-time packets go, not their copies, nor ACKs', () => {
+    const scheduler: Scheduler = new AdaptiveScheduler()
+    const fast = path(10_000_000, 5_000)
+    const slow = path(2_500_000, 30_000)
+    fast.health.lostAt = 0
+    scheduler.setPaths([fast, slow])
+    scheduler.pick(PacketClass.PureAck, 0, 1_000)
+    scheduler.pick(PacketClass.Bulk, 1_500, 1_000)
+    expect(fast.rate.urgentAt).toBe(Number.NEGATIVE_INFINITY)
+    expect(scheduler.pick(PacketClass.RealTime, 0, 2_000)).toBe(2)
+    expect(fast.rate.urgentAt).toBe(2_000)
+    expect(slow.rate.urgentAt).toBe(Number.NEGATIVE_INFINITY)
+  })
+
   it('leaves alone a path at its in-flight cap', () => {
     const scheduler: Scheduler = new AdaptiveScheduler()
     const only = path(10_000_000, 5_000)
