@@ -203,6 +203,21 @@ test('aims at more on a link whose rate keeps changing, so that it runs dry less
   expect(full.carried).toBeGreaterThan(1.01 * quick.carried)
 })
 
+test('aims at less where that loses far fewer packets: the buffer is short', () => {
+  const link = new ModelLink(50 * MBIT)
+  link.run(3 * SECOND)
+  const { targetUs } = link.rate
+  const lose = (seconds: number): void => {
+    for (let i = 0; i < seconds * 100; i++) {
+      link.run(10 * MILLISECOND)
+      link.rate.onLoss(40, link.rate.targetUs > 3 * MILLISECOND ? 1 : 0, link.now)
+    }
+  }
+  lose(8)
+  expect(link.rate.targetUs).toBeLessThan(0.5 * targetUs)
+  expect(link.median(2 * SECOND)).toBeGreaterThan(0.95 * 50 * MBIT)
+})
+
 test("takes a queue that does not shrink for somebody else's: the base delay moves up, the rate stays", () => {
   const link = new ModelLink(50 * MBIT)
   link.run(3 * SECOND)

@@ -9,6 +9,7 @@
  */
 import { type DurationUs, type Instant, MILLISECOND, SECOND } from '../base/time.js'
 import { FEEDBACK_US } from './constants.js'
+import { QueueTrial } from './queue-trial.js'
 import type { RateLimiter } from './snapshot.js'
 
 /** Standing queue aimed at, before jitter and packet size raise it. */
@@ -135,6 +136,7 @@ export class RateEstimator {
   private drainSince: Instant = Number.NEGATIVE_INFINITY
   private foreignSince: Instant = Number.NEGATIVE_INFINITY
   private foreignQueueUs = 0
+  private readonly trial = new QueueTrial()
   private lossPackets = 0
   private lossLost = 0
   private capUntil: Instant = Number.NEGATIVE_INFINITY
@@ -177,6 +179,7 @@ export class RateEstimator {
 
   /** The fate of `packets` is known, `lost` of them are. */
   onLoss(packets: number, lost: number, now: Instant): void {
+    if (!this.startup) this.trial.onLoss(packets, lost, now)
     this.lossPackets += packets
     this.lossLost += lost
     if (this.lossPackets < LOSS_SAMPLE_PACKETS) return
@@ -268,7 +271,9 @@ export class RateEstimator {
     const jitter = Math.min(TARGET_JITTER_US_MAX, 2 * this.jitterUs)
     const swing = Math.max(0, SWING_FACTOR * (this.swingUs - SWING_US_STEADY))
     const spare = now - this.urgentAt < URGENT_US ? 0 : Math.min(TARGET_SWING_US_MAX, swing)
-    this.targetUs = Math.max(TARGET_US + jitter + spare, TARGET_RTT_SHARE * this.rttUsMin, twoPackets)
+    const { share } = this.trial
+    const target = share * TARGET_US + jitter + spare
+    this.targetUs = Math.max(target, share * TARGET_RTT_SHARE * this.rttUsMin, twoPackets)
   }
 
   private observeSwing(): void {
