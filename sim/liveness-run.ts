@@ -19,6 +19,11 @@ const TCP_SILENCE_US_MAX = 1_500 * MILLISECOND
 const DELIVERED_SHARE_MIN = 0.99
 /** ... unless TCP fills them, and queue management drops some of the stream while the rate is underestimated. */
 const DELIVERED_SHARE_LOADED_MIN = 0.75
+/**
+ * Packet memory under load, some four times what is under way: with less the TUN refuses most of what TCP sends, and a
+ * connection whose few segments it refuses three times running is silent for seconds, as on any host short of memory.
+ */
+const POOL_BYTES_LOADED = 4 << 20
 
 /**
  * Liveness: some links are good, the rest is broken for good (dead both ways, or one way only, or coming and going),
@@ -52,6 +57,7 @@ export function runLiveness(seed: number, primitives: Primitives, minutes: numbe
   })
   // In half of the runs all links work at first and break later.
   const breaksAt = random.next() < 0.5 ? random.next() * 3 * SECOND : 0
+  const machine = { stallShare: 0, ...(loaded ? { poolBytes: POOL_BYTES_LOADED } : {}) }
   const world = new World({
     seed,
     primitives,
@@ -62,8 +68,8 @@ export function runLiveness(seed: number, primitives: Primitives, minutes: numbe
             down: { ...link.down, blackhole: false },
           }))
         : links,
-    client: { ...anyMachine(random), stallShare: 0 },
-    server: { ...anyMachine(random), stallShare: 0 },
+    client: { ...anyMachine(random), ...machine },
+    server: { ...anyMachine(random), ...machine },
     bothKnowEndpoints: random.next() < 0.5,
     scheduler,
     policy: random.next() < 0.7 ? 'auto' : 'bond',
