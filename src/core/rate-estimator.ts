@@ -15,6 +15,8 @@ import type { RateLimiter } from './snapshot.js'
 /** Standing queue aimed at, before jitter and packet size raise it. */
 const TARGET_US = 5 * MILLISECOND
 const TARGET_JITTER_US_MAX = 8 * MILLISECOND
+/** ... and on long paths, since what is decided there shows a round trip later only: this share of it. */
+const TARGET_RTT_SHARE = 0.08
 /**
  * ... and the swings of the queue, as of a cell whose rate changes faster than we can learn it: aimed at closer above
  * empty than it swings, the link runs dry again and again. Not where somebody urgent would wait in it
@@ -27,8 +29,6 @@ const SWING_WEIGHT = 0.005
 const SWING_SAMPLE_US_MAX = 15 * MILLISECOND
 /** A path is kept quick for so long after something urgent went by it. */
 const URGENT_US = 3 * SECOND
-/** ... and on long paths, since what is decided there shows a round trip later only: this share of it. */
-const TARGET_RTT_SHARE = 0.08
 /** Where it starts: 1.5 Mbit/s, which no usable link is below for long. */
 const RATE_START = 187_500
 const RATE_MIN = 8_000
