@@ -3,6 +3,7 @@ import type { SlotRing } from '../base/slot-ring.js'
 import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../base/time.js'
 import { BUCKET_UNORDERED, BUCKETS, PacketFlag, SEQUENCE_MASK, sequenceDifference } from '../wire/message.js'
 import { HOLD_US_MAX } from './constants.js'
+import { DelayFloor } from './delay-floor.js'
 import { Drop, type DropCounters } from './drop-reasons.js'
 import { EQUALISER_SPREAD_US_MAX, Equaliser } from './equaliser.js'
 import { HeldPackets, NONE } from './held-packets.js'
@@ -32,6 +33,11 @@ const TOLERANCE_FADE = 0.8
 const TOLERANCE_FADE_US = 1 * SECOND
 const TOLERANCE_US_MIN = 0.05 * MILLISECOND
 
+/** Paths whose delays are no further apart need no floor: the queues in them are apart by as much. */
+const UNEVEN_US = 2 * MILLISECOND
+/** For less it is not worth waking up once more. */
+const WAIT_US_MIN = 0.2 * MILLISECOND
+
 export interface ResequencerOptions {
   /** No packet waits longer than this for an earlier one. */
   holdUsMax?: DurationUs
@@ -50,9 +56,10 @@ export interface ResequencerOptions {
  * repairs are on; when it has waited `holdUsMax`; or when room is needed. Packets of the unordered bucket never wait.
  * A packet whose place was given up is delivered when it comes after all; copies are dropped.
  *
- * Where {@link equalise} is on, ordered packets go through the {@link Equaliser} before `output`.
+ * Where {@link equalise} is on, ordered packets go through the {@link Equaliser} before `output`; else those that are
+ * quicker than the {@link DelayFloor} of their bucket.
  *
- * Memory, all taken by the constructor: 160 KiB + 56 bytes × `heldMax`.
+ * Memory, all taken by the constructor: 192 KiB + 56 bytes × `heldMax`.
  */
 export class Resequencer {
   holdUsMax: DurationUs
@@ -72,6 +79,11 @@ export class Resequencer {
 
   private readonly paths = new PathArrivals()
   private readonly equaliser: Equaliser
+  private readonly delayFloor = new DelayFloor()
+  /** By bucket: when the last of its packets in the equaliser is due. */
+  private readonly dueAt = new Float64Array(BUCKETS).fill(Number.NEGATIVE_INFINITY)
+  /** The paths' delays are so different that packets may have to wait for their floor, or some still do. */
+  private uneven = false
   private readonly held: HeldPackets
   private readonly unordered = new ReplayWindow()
   /** By bucket: the next sequence to deliver. */
@@ -158,7 +170,7 @@ export class Resequencer {
       bucket !== BUCKET_UNORDERED
     ) {
       this.expected[bucket] = (sequence + 1) & SEQUENCE_MASK
-      if (this.equalise) this.equaliseOne(slot, stampUs, flags, now)
+      if (this.equalise || this.uneven) this.even(slot, bucket, stampUs, flags, now)
       else this.output.push(slot)
     } else if (bucket === BUCKET_UNORDERED) {
       this.receiveUnordered(slot, sequence)
@@ -174,6 +186,12 @@ export class Resequencer {
   handleTimeout(now: Instant): void {
     this.giveUpHoles(now)
     this.equaliser.release(this.output, now)
+  }
+
+  /** Called a few times a second: looks whether the delays of the paths are different. */
+  review(): void {
+    const { slowestUs, fastestUs } = this.paths.spread()
+    this.uneven = slowestUs - fastestUs > UNEVEN_US || this.equaliser.nextTimeout() < NEVER
   }
 
   private giveUpHoles(now: Instant): void {
@@ -239,6 +257,7 @@ export class Resequencer {
   reset(now: Instant): void {
     while (this.held.oldest !== NONE) this.releaseHole(this.held.bucketOf(this.held.oldest), now)
     this.equaliser.release(this.output, NEVER)
+    this.delayFloor.reset()
     this.expected.fill(0)
     this.missing.fill(0)
     this.missingCount.fill(0)
@@ -388,17 +407,29 @@ export class Resequencer {
   ): void {
     if (this.missingCount[bucket] !== 0) this.clearMissing(bucket, sequence)
     this.expected[bucket] = (sequence + 1) & SEQUENCE_MASK
-    if (this.equalise) this.equaliseOne(slot, stampUs, flags, now)
+    if (this.equalise || this.uneven) this.even(slot, bucket, stampUs, flags, now)
     else this.output.push(slot)
   }
 
-  /** Holds a packet that is in order until it is as old as it would be by the slowest path. */
-  private equaliseOne(slot: number, stampUs: number, flags: number, now: Instant): void {
+  /** Lets a packet go that is in order, or holds it until it is old enough. */
+  private even(slot: number, bucket: number, stampUs: number, flags: number, now: Instant): void {
+    const { equaliser } = this
     const { slowestUs, fastestUs } = this.paths.spread()
-    const isRepair = (flags & PacketFlag.Repair) !== 0
+    const spreadUs = slowestUs - fastestUs
+    // When the fastest path would have delivered it.
+    const leastAt = stampUs + fastestUs
+    let delayUs = 0
     // The stamp of a repair is of its second journey, and it is late enough.
-    const wait = !isRepair && slowestUs - fastestUs <= EQUALISER_SPREAD_US_MAX
-    this.equaliser.push(slot, wait ? stampUs + slowestUs : now, now)
+    if ((flags & PacketFlag.Repair) === 0 && spreadUs >= 0 && spreadUs <= EQUALISER_SPREAD_US_MAX) {
+      delayUs = this.equalise
+        ? spreadUs
+        : this.delayFloor.observe(bucket, this.pool.length[slot]!, now - leastAt, spreadUs, now)
+    }
+    const dueAt = delayUs > 0 ? leastAt + delayUs : now
+    // What is in the equaliser of the same bucket goes first.
+    if (dueAt > now + WAIT_US_MIN || equaliser.mayHold(this.dueAt[bucket]!))
+      this.dueAt[bucket] = equaliser.push(slot, dueAt, now)
+    else this.output.push(slot)
   }
 
   /** Whether the bit was set. */
