@@ -7,6 +7,7 @@
       'native/aead.c',
       'native/coalesce.c',
       'native/cut.c',
+      'native/gcm.c',
       'native/netlink.c',
       'native/offload-api.c',
       'native/packet.c',

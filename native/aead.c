@@ -1,9 +1,10 @@
 /*
  * Sealing and opening batches of packets with the OpenSSL that is part of Node: its EVP functions are exported to
  * addons, so there is no library to link. A key is two contexts, one for each use, set up once; per packet only the
- * nonce is set anew. The rows are those of core/packet-cipher.ts.
+ * nonce is set anew. AES-256-GCM is left to gcm.c where that can do it. The rows are those of core/packet-cipher.ts.
  */
 #include "addon.h"
+#include "gcm.h"
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -28,9 +29,11 @@ enum { ROW_WORDS = 8, ROW_SOURCE = 0, ROW_BYTES = 1, ROW_DESTINATION = 2, ROW_HE
 /* The length of a packet is an int to OpenSSL, and far below this. */
 #define TEXT_BYTES_MAX (1u << 30)
 
+/* Either `gcm` is there or the two contexts are; nothing: destroyed. */
 typedef struct {
   Handle handle;
-  EVP_CIPHER_CTX *seal; /* NULL: destroyed */
+  GcmKey *gcm;
+  EVP_CIPHER_CTX *seal;
   EVP_CIPHER_CTX *open;
 } Key;
 
@@ -75,6 +78,8 @@ static bool open_one(EVP_CIPHER_CTX *context, const uint8_t *nonce, const uint8_
 }
 
 static void key_clear(Key *key) {
+  gcm_key_free(key->gcm);
+  key->gcm = NULL;
   /* Freeing a context erases the key in it (OPENSSL_clear_free in the provider). */
   EVP_CIPHER_CTX_free(key->seal);
   EVP_CIPHER_CTX_free(key->open);
@@ -100,18 +105,24 @@ static bool check_cipher(napi_env env, uint32_t cipher, const Bytes *key) {
 }
 
 static napi_value key_create(napi_env env, napi_callback_info info) {
-  ARGS(2);
+  ARGS(3);
   uint32_t cipher;
   Bytes bytes;
-  if (!arg_uint32(env, argv[0], "cipher", &cipher) || !arg_bytes(env, argv[1], "key", &bytes)) return NULL;
+  bool openssl;
+  if (!arg_uint32(env, argv[0], "cipher", &cipher) || !arg_bytes(env, argv[1], "key", &bytes) ||
+      !arg_bool(env, argv[2], "openssl", &openssl))
+    return NULL;
   if (!check_cipher(env, cipher, &bytes)) return NULL;
   Key *key = calloc(1, sizeof *key);
   if (key == NULL) return throw_range(env, "out of memory");
   key->handle.kind = HANDLE_KEY;
-  key->seal = context_new(cipher, bytes.data, true);
-  key->open = context_new(cipher, bytes.data, false);
+  if (cipher == CIPHER_AES_256_GCM && !openssl) key->gcm = gcm_key_new(bytes.data);
+  if (key->gcm == NULL) {
+    key->seal = context_new(cipher, bytes.data, true);
+    key->open = context_new(cipher, bytes.data, false);
+  }
   napi_value result = NULL;
-  if (key->seal == NULL || key->open == NULL) {
+  if (key->gcm == NULL && (key->seal == NULL || key->open == NULL)) {
     napi_throw_error(env, "ERR_CIPHER", "OpenSSL refuses the cipher");
   } else if (napi_create_external(env, key, key_finalize, NULL, &result) == napi_ok) {
     return result;
@@ -139,7 +150,7 @@ static bool batch_get(napi_env env, napi_callback_info info, Batch *batch) {
   if (!arg_words(env, argv[3], "rows", &batch->rows)) return false;
   if (!arg_uint32(env, argv[4], "from", &batch->from)) return false;
   if (!arg_uint32(env, argv[5], "count", &batch->count)) return false;
-  if (batch->key->seal == NULL) {
+  if (batch->key->gcm == NULL && batch->key->seal == NULL) {
     throw_range(env, "the key is destroyed");
     return false;
   }
@@ -164,9 +175,13 @@ static napi_value key_seal(napi_env env, napi_callback_info info) {
   for (uint32_t i = 0; i < b.count; i++) {
     const uint32_t *row = rows + (size_t)i * ROW_WORDS;
     uint8_t *out = b.destination.data + row[ROW_DESTINATION];
+    const uint8_t *nonce = (const uint8_t *)(row + ROW_NONCE);
+    const uint8_t *text = b.source.data + row[ROW_SOURCE];
     memcpy(out, row + ROW_HEADER, HEADER_BYTES);
-    if (!seal_one(b.key->seal, (const uint8_t *)(row + ROW_NONCE), out, HEADER_BYTES, b.source.data + row[ROW_SOURCE],
-                  (int)row[ROW_BYTES], out + HEADER_BYTES)) {
+    if (b.key->gcm != NULL) {
+      gcm_seal(b.key->gcm, nonce, out, HEADER_BYTES, text, row[ROW_BYTES], out + HEADER_BYTES);
+    } else if (!seal_one(b.key->seal, nonce, out, HEADER_BYTES, text, (int)row[ROW_BYTES],
+                         out + HEADER_BYTES)) {
       napi_throw_error(env, "ERR_CIPHER", "OpenSSL failed to seal");
       return NULL;
     }
@@ -194,7 +209,12 @@ static napi_value key_open(napi_env env, napi_callback_info info) {
     const uint8_t *in = b.source.data + row[ROW_SOURCE];
     uint8_t *out = b.destination.data + row[ROW_DESTINATION];
     int bytes = (int)row[ROW_BYTES] - OVERHEAD;
-    if (open_one(b.key->open, (const uint8_t *)(row + ROW_NONCE), in, HEADER_BYTES, in + HEADER_BYTES, bytes, out)) {
+    const uint8_t *nonce = (const uint8_t *)(row + ROW_NONCE);
+    const uint8_t *sealed = in + HEADER_BYTES;
+    bool authentic = b.key->gcm != NULL
+                         ? gcm_open(b.key->gcm, nonce, in, HEADER_BYTES, sealed, (size_t)bytes, out)
+                         : open_one(b.key->open, nonce, in, HEADER_BYTES, sealed, bytes, out);
+    if (authentic) {
       row[ROW_BYTES] = (uint32_t)bytes;
     } else {
       /* What was decrypted without being authentic is not left for anybody to read. */
@@ -242,6 +262,15 @@ static napi_value aead_once(napi_env env, napi_callback_info info) {
   return result;
 }
 
+/* Version of the library that does AES-256-GCM instead of OpenSSL; undefined without one. */
+static napi_value gcm_library(napi_env env, napi_callback_info info) {
+  (void)info;
+  napi_value result = NULL;
+  const char *version = gcm_version();
+  if (version != NULL) napi_create_string_utf8(env, version, NAPI_AUTO_LENGTH, &result);
+  return result;
+}
+
 static napi_value has_aes(napi_env env, napi_callback_info info) {
   (void)info;
 #if defined(__x86_64__) || defined(__i386__)
@@ -262,4 +291,5 @@ void aead_register(napi_env env, napi_value exports) {
   define(env, exports, "keyDestroy", key_destroy);
   define(env, exports, "aeadOnce", aead_once);
   define(env, exports, "hasAes", has_aes);
+  define(env, exports, "gcmLibrary", gcm_library);
 }

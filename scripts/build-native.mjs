@@ -62,7 +62,7 @@ function findNodeDir() {
 /** Changes whenever a rebuild is due. */
 function stamp() {
   const hash = createHash('sha256')
-  hash.update(`${process.version} ${process.arch} ${asan}\n`)
+  hash.update(`${process.version} ${process.arch} ${asan} ${existsSync('/usr/include/intel-ipsec-mb.h')}\n`)
   const sources = readdirSync(join(root, 'native'), { recursive: true }).filter((name) =>
     /\.[ch]$/.test(name),
   )

@@ -29,6 +29,16 @@ install_missing() {
   missing=()
 }
 
+# AES-256-GCM by the wide instructions of newer processors; without the package OpenSSL does it, at a sixth of the speed less.
+install_fast_aes() {
+  [ "$(uname -m)" = x86_64 ] && grep -qw vaes /proc/cpuinfo || return 0
+  [ ! -e /usr/include/intel-ipsec-mb.h ] && [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1 || return 0
+  say "Installing libipsec-mb-dev"
+  { apt-get update -qq &&
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libipsec-mb-dev >/dev/null; } 2>/dev/null ||
+    say "libipsec-mb-dev cannot be had here: going on with OpenSSL's AES"
+}
+
 check_node() {
   command -v node >/dev/null 2>&1 ||
     fail "Node.js is missing: plait needs 20.19 or later. Debian 13 has it (apt install nodejs npm); on Debian 12 install it from https://nodejs.org."
@@ -66,6 +76,7 @@ prepare() {
   # The compiler needs the C library's headers, which --no-install-recommends leaves out.
   [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
   install_missing
+  install_fast_aes
   install_modules
   say "Building"
   npm run --silent build

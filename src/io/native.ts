@@ -142,8 +142,8 @@ export interface Native {
   udpClose(socket: UdpHandle): void
 
   // ---- aead.c  (see core/packet-cipher.ts for the rows)
-  /** 1 = ChaCha20-Poly1305, 2 = AES-256-GCM. */
-  keyCreate(cipher: number, key: Uint8Array): KeyHandle
+  /** 1 = ChaCha20-Poly1305, 2 = AES-256-GCM; `openssl`: by OpenSSL, even where there is a {@link gcmLibrary}. */
+  keyCreate(cipher: number, key: Uint8Array, openssl: boolean): KeyHandle
   keySeal(
     key: KeyHandle,
     destination: Uint8Array,
@@ -163,6 +163,8 @@ export interface Native {
   keyDestroy(key: KeyHandle): void
   /** Whether the processor has AES instructions. */
   hasAes(): boolean
+  /** Version of Intel's Multi-Buffer Crypto for IPsec, if that is what does AES-256-GCM. */
+  gcmLibrary(): string | undefined
 
   // ---- poll.c
   /**

@@ -4,8 +4,8 @@ import { type KeyHandle, native } from './native.js'
 class NativePacketKey implements PacketKey {
   private readonly handle: KeyHandle
 
-  constructor(cipher: Cipher, key: Uint8Array) {
-    this.handle = native.keyCreate(cipher, key)
+  constructor(cipher: Cipher, key: Uint8Array, openssl: boolean) {
+    this.handle = native.keyCreate(cipher, key, openssl)
   }
 
   seal(destination: Uint8Array, source: Uint8Array, rows: Uint32Array, from: number, count: number): void {
@@ -21,7 +21,7 @@ class NativePacketKey implements PacketKey {
   }
 }
 
-/** The packet ciphers of the addon, that is of Node's own OpenSSL. */
+/** The packet ciphers of the addon: those of Node's own OpenSSL, and AES-256-GCM of a faster library where there is one. */
 export class NativePacketCiphers implements PacketCiphers {
   /**
    * AES-256-GCM (2) is the faster by 2.5 times where the processor has AES instructions. Without them it is several
@@ -29,12 +29,15 @@ export class NativePacketCiphers implements PacketCiphers {
    */
   readonly preferred: readonly Cipher[]
 
-  /** `withoutAes`: as if the processor had no AES instructions. */
-  constructor(withoutAes = false) {
+  /** `withoutAes`: as if the processor had no AES instructions. `openssl`: as if there were no faster library. */
+  constructor(
+    withoutAes = false,
+    private readonly openssl = false,
+  ) {
     this.preferred = native.hasAes() && !withoutAes ? [2, 1] : [1]
   }
 
   key(cipher: Cipher, key: Uint8Array): PacketKey {
-    return new NativePacketKey(cipher, key)
+    return new NativePacketKey(cipher, key, this.openssl)
   }
 }

@@ -3,7 +3,7 @@ import { ADDRESS_WORDS } from '../../src/base/datagram-batch.js'
 import { testing } from './testing.js'
 
 const SEAL_WORDS = 8
-const key = testing.keyCreate(2, new Uint8Array(32))
+const key = testing.keyCreate(2, new Uint8Array(32), false)
 const udp = testing.udpOpen({
   device: '',
   address: '127.0.0.1',
@@ -17,9 +17,9 @@ afterAll(() => testing.udpClose(udp.handle))
 
 describe('keys', () => {
   it.each<[string, () => unknown]>([
-    ['an unknown cipher', () => testing.keyCreate(3, new Uint8Array(32))],
-    ['a short key', () => testing.keyCreate(1, new Uint8Array(31))],
-    ['a long key', () => testing.keyCreate(1, new Uint8Array(33))],
+    ['an unknown cipher', () => testing.keyCreate(3, new Uint8Array(32), false)],
+    ['a short key', () => testing.keyCreate(1, new Uint8Array(31), false)],
+    ['a long key', () => testing.keyCreate(1, new Uint8Array(33), false)],
   ])('are refused with %s', (_, call) => expect(call).toThrow(RangeError))
 })
 
@@ -177,8 +177,8 @@ describe('handles and arrays of the wrong kind', () => {
     ['a key for a tun', () => testing.tunStats(key as never)],
     ['a key for a poll', () => testing.pollStop(key as never)],
     ['a key for a timer', () => testing.timerArm(key as never, 1)],
-    ['a DataView', () => testing.keyCreate(1, new DataView(new ArrayBuffer(32)) as never)],
-    ['a plain array', () => testing.keyCreate(1, Array(32).fill(0) as never)],
+    ['a DataView', () => testing.keyCreate(1, new DataView(new ArrayBuffer(32)) as never, false)],
+    ['a plain array', () => testing.keyCreate(1, Array(32).fill(0) as never, false)],
     [
       'bytes for words',
       () => testing.keySeal(key, new Uint8Array(9), new Uint8Array(9), new Uint8Array(64) as never, 0, 1),

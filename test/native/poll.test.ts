@@ -145,7 +145,7 @@ const WORKER = `
   })
   const timer = native.timerStart(() => parentPort.postMessage('woke'))
   native.timerArm(timer, 1000)
-  const key = native.keyCreate(1, new Uint8Array(32))
+  const key = native.keyCreate(1, new Uint8Array(32), false)
   globalThis.kept = { socket, netlink, poll, timer, key }
   parentPort.postMessage(socket.port)
 `
