@@ -1,7 +1,7 @@
 import { entriesOf, type MatrixCase, type MatrixEntry } from './matrix.js'
 import { quantile } from './records.js'
 import { columns, formatFigure } from './result-text.js'
-import type { Expectation } from './scenario.js'
+import type { Expectation, Versus } from './scenario.js'
 import { formatRate } from './units.js'
 import { combine, type Verdict } from './verdict.js'
 
@@ -94,13 +94,13 @@ function verdictOf(verdicts: readonly Verdict[], runs: number, seeds: number): s
 function floorOf({ limit, versus }: Expectation): string {
   if (limit.kind === 'rate') return formatRate(limit.minBitsPerSec)
   if (limit.kind !== 'share') return ''
-  const other =
-    versus === undefined
-      ? ''
-      : 'link' in versus
-        ? ` of ${versus.link === 'best' ? 'the best link' : versus.link} alone`
-        : ` of ${versus.of.join(' + ')}`
-  return `${Number((limit.min * 100).toFixed(1))} %${other}`
+  return `${Number((limit.min * 100).toFixed(1))} %${versus === undefined ? '' : otherInShort(versus)}`
+}
+
+function otherInShort(versus: Versus): string {
+  if ('link' in versus) return ` of ${versus.link === 'best' ? 'the best link' : versus.link} alone`
+  if ('bare' in versus) return ` of ${versus.bare} without a tunnel`
+  return ` of ${versus.of.join(' + ')}`
 }
 
 /** In the unit of the floor: a rate, a share of achievable, or a share of the other figure. */

@@ -148,10 +148,12 @@ class Play {
     await this.topology.stop()
   }
 
-  /** Native runs carry the TCP traffic of the first site only. */
+  /** Native runs carry the TCP traffic of the first site only, and small requests over one link only. */
   private traffic(): readonly Traffic[] {
-    if (this.mode.kind === 'tunnel') return this.scenario.traffic
-    return this.scenario.traffic.filter((t) => t.kind === 'tcp' && t.site === 'a' && !t.lan)
+    const { mode, scenario } = this
+    if (mode.kind === 'tunnel') return scenario.traffic
+    const kinds = mode.kind === 'single' ? ['tcp', 'echo', 'fetch'] : ['tcp']
+    return scenario.traffic.filter((t) => kinds.includes(t.kind) && t.site === 'a' && !t.lan)
   }
 
   private route(traffic: Traffic): Route {

@@ -28,9 +28,10 @@ export class RequestDriver implements Driver {
   }
 
   async run(): Promise<RequestRecord> {
-    const { clientNamespace, serverAddress } = this.route
+    const { clientNamespace, clientAddress, serverAddress } = this.route
     const { kind, name, bytes, intervalUs, forUs } = this.traffic
     const words = [kind, serverAddress, this.port, bytes, intervalUs / 1e3, forUs / 1e6].map(String)
+    if (clientAddress !== undefined) words.push(clientAddress)
     const client = taskIn(clientNamespace, process.execPath, [program, ...words])
     await client.ended
     await this.server!.stop()

@@ -13,7 +13,7 @@ import {
 } from './scenario.js'
 import { sweepDeadRuns } from './state-directory.js'
 import { kernelHasMptcp } from './topology.js'
-import { combine, judge, type Verdict } from './verdict.js'
+import { bareKey, combine, judge, type Verdict } from './verdict.js'
 
 /** mptcp, singles: without plait, over the kernel's MPTCP and over each link alone; single: plait over each link alone. */
 export type Comparison = 'mptcp' | 'singles' | 'single'
@@ -136,6 +136,10 @@ export async function runScenario(
       references.set(link, alone)
       if (i === 0) comparisons.push(...figuresFor(scenario, seed, alone, 'plait', `${link} alone`))
     }
+    for (const link of bareLinks(scenario)) {
+      hooks.onPhase?.(`${title}, ${link} without a tunnel`, scenario)
+      references.set(bareKey(link), await playPhase(scenario, seed, { kind: 'single', link }, hooks))
+    }
     runs.push({ seed, phase, verdicts: judge(scenario, seed, phase, references) })
   }
   for (const [title, mode] of comparisonModes(scenario, options.compare)) {
@@ -168,6 +172,12 @@ export function requireFor(scenario: Scenario, compare: readonly Comparison[]): 
   if (compare.includes('mptcp') && !kernelHasMptcp()) {
     throw new LabError('--compare mptcp: this kernel has no MPTCP (net.mptcp.enabled is not there)')
   }
+}
+
+/** Links over which a scenario has to be played without a tunnel, for what it expects versus that. */
+function bareLinks(scenario: Scenario): Set<string> {
+  const { expect } = scenario
+  return new Set(expect.flatMap(({ versus }) => (versus && 'bare' in versus ? [versus.bare] : [])))
 }
 
 /** Links over which a scenario has to be played alone, for what it expects versus them. */

@@ -15,7 +15,7 @@ import { duration, nameOf, namesOf, number, oneOf, percent, whole, windowReader 
 import { parsePercent, parseRate, type Window } from './units.js'
 
 export const EXPECT_KEYS = ['what', 'of', 'window', 'min', 'max', 'share', 'congestion', 'policy', 'versus']
-export const VERSUS_KEYS = ['of', 'window', 'link']
+export const VERSUS_KEYS = ['of', 'window', 'link', 'bare']
 /** Versus the best of the links, each alone. */
 const BEST = 'best'
 
@@ -85,10 +85,15 @@ function readVersus(
   linkNames: readonly string[],
 ): Versus | undefined {
   if (!r.places.has(...path) || !r.map(path, VERSUS_KEYS)) return undefined
-  if (r.places.has(...path, 'link')) {
-    for (const key of ['of', 'window'] as const) {
-      if (r.places.has(...path, key))
-        r.fault([...path, key], 'is given beside link', 'one of them', 'configConflict', 'key')
+  for (const kind of ['link', 'bare'] as const) {
+    if (!r.places.has(...path, kind)) continue
+    for (const key of VERSUS_KEYS) {
+      if (key !== kind && r.places.has(...path, key))
+        r.fault([...path, key], `is given beside ${kind}`, 'one of them', 'configConflict', 'key')
+    }
+    if (kind === 'bare') {
+      const bare = r.needed([...path, 'bare'], nameOf(linkNames, 'a link'))
+      return bare === undefined ? undefined : { bare }
     }
     const link = r.needed([...path, 'link'], nameOf([...linkNames, BEST], 'a link, or best'))
     return link === undefined ? undefined : { link }

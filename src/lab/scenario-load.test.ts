@@ -146,6 +146,7 @@ expect:
   - { what: fetch-p50, of: page, window: 5s..20s, max: 1ms, versus: { link: fast } }
   - { what: time-to-use, of: slow, window: 0s..20s, max: 2s }
   - { what: jain, of: bulk, window: 5s..20s, min: 0.9 }
+  - { what: rtt-p50, of: keys, window: 5s..20s, max: 1ms, versus: { bare: fast } }
 `
 
 test('transfers over UDP, small requests, and expectations that depend on others', () => {
@@ -158,6 +159,7 @@ test('transfers over UDP, small requests, and expectations that depend on others
   expect(scenario.expect[2]?.versus).toEqual({ of: ['bulk'], window: { fromUs: 5e6, toUs: 20e6 } })
   expect(scenario.expect[3]).toMatchObject({ limit: { kind: 'time', maxMs: 1 }, versus: { link: 'fast' } })
   expect(scenario.expect[4]).toMatchObject({ of: ['slow'], share: 0.2 })
+  expect(scenario.expect[6]).toMatchObject({ limit: { kind: 'time', maxMs: 1 }, versus: { bare: 'fast' } })
   const quick = quickened(scenario)
   expect(quick.expect[2]?.versus).toEqual({ of: ['bulk'], window: { fromUs: 2e6, toUs: 8e6 } })
 })
@@ -177,6 +179,12 @@ test.each([
   ['congestion: bbr', 'congestion: [bbr, vegas]', '14:71 expect[2].congestion is'],
   ['link: fast', 'link: none', '16:77 expect[4].versus.link is "none", expected the name of a link, or best'],
   ['link: fast', 'link: fast, of: page', '16:83 expect[4].versus.of is given beside link'],
+  [
+    'bare: fast',
+    'bare: best',
+    '19:75 expect[7].versus.bare is "best", expected the name of a link: fast, slow',
+  ],
+  ['bare: fast', 'bare: fast, of: keys', '19:81 expect[7].versus.of is given beside bare'],
   ['of: slow', 'of: bulk', '17:30 expect[5].of is "bulk", expected the name of a link: fast, slow'],
   ['of: bulk, window: 5s..20s } }', 'of: bulk, window: 5s..21s } }', '15:88 expect[3].versus.window reaches'],
   ['min: 95%', 'min: 50Mbit/s', '15:55 expect[3].min is "50Mbit/s", expected a share of the other figure'],

@@ -172,12 +172,16 @@ export interface Expectation {
   readonly versus?: Versus | undefined
 }
 
-/** The same measure of other traffic in another window, or of the same traffic through plait over one link alone. */
+/** The same measure of other traffic in another window, or of the same traffic over one link alone. */
 export type Versus =
   | { readonly of: readonly string[]; readonly window: Window }
   | {
-      /** Name of the link, or "best": whichever does best alone. */
+      /** Through plait. Name of the link, or "best": whichever does best alone. */
       readonly link: string
+    }
+  | {
+      /** Name of the link, without a tunnel. */
+      readonly bare: string
     }
 
 /** `min` for goodput and jain, `max` for everything else. Times in ms; beside `versus` the time above that figure. */

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import type { Phase } from './phase.js'
 import type { Scenario, Versus } from './scenario.js'
 import { exampleResult } from './testing/example-result.js'
-import { combine, judge, type Verdict, wordsOf } from './verdict.js'
+import { bareKey, combine, judge, type Verdict, wordsOf } from './verdict.js'
 
 const example = exampleResult()
 const base = example.runs[0]!.phase
@@ -104,6 +104,14 @@ test('a time versus another may be above it by its limit', () => {
   expect(wordsOf(scenario.expect[0]!)).toBe(
     'fetch-p50 of page, 6..10 s, at most 1 ms above plait over one alone',
   )
+  const bare: Scenario = { ...scenario, expect: [{ ...scenario.expect[0]!, versus: { bare: 'one' } }] }
+  const without = withPages({ ...slow, mode: { kind: 'single', link: 'one' } }, 58)
+  const both = new Map([
+    ['one', withPages(slow, 60)],
+    [bareKey('one'), without],
+  ])
+  expect(judge(bare, 1, withPages(base, 60.9), both)[0]).toMatchObject({ ok: false, reference: 58 })
+  expect(wordsOf(bare.expect[0]!)).toMatch(/at most 1 ms above one without a tunnel$/)
 })
 
 test('over one link alone only that link counts as achievable', () => {

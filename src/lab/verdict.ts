@@ -24,8 +24,11 @@ export interface Verdict {
   readonly reason?: string | undefined
 }
 
-/** Runs of the same scenario and seed through plait over one link alone, by the link's name. */
+/** Runs of the same scenario and seed through plait over one link alone, by the link's name, or by {@link bareKey}. */
 export type References = ReadonlyMap<string, Phase>
+
+/** Key of the run over a link without a tunnel. No link's name has a space. */
+export const bareKey = (link: string): string => `bare ${link}`
 
 export function judge(
   scenario: Scenario,
@@ -62,9 +65,9 @@ function judgeOne(
   if (figure.value === null) return { ...base, ok: false }
   if (versus === undefined) return { ...base, ok: holds(limit, figure.value, figure.share ?? 0) }
   const other =
-    'link' in versus
-      ? alone(scenario, seed, expectation, versus.link, references)
-      : figureOf(scenario, seed, phase, { ...expectation, ...versus })
+    'window' in versus
+      ? figureOf(scenario, seed, phase, { ...expectation, ...versus })
+      : alone(scenario, seed, expectation, 'link' in versus ? versus.link : bareKey(versus.bare), references)
   if (other.value === null) return { ...base, value: null, ok: false, reason: other.reason }
   const ok =
     limit.kind === 'time'
@@ -81,7 +84,9 @@ function alone(
   link: string,
   references: References,
 ): Figure {
-  const phases = [...references].filter(([name]) => link === 'best' || link === name)
+  const phases = [...references].filter(([name, { mode }]) =>
+    link === 'best' ? mode.kind === 'tunnel' : link === name,
+  )
   const figures = phases.map(([, phase]) => figureOf(scenario, seed, phase, expectation))
   const sign = expectation.limit.kind === 'time' ? -1 : 1
   const order = (figure: Figure): number =>
@@ -91,14 +96,17 @@ function alone(
 }
 
 function formatRelative(limit: Limit, versus: Versus): string {
-  const other =
-    'link' in versus
-      ? `plait over ${versus.link === 'best' ? 'the best link' : versus.link} alone`
-      : `${versus.of.join(' + ')}, ${versus.window.fromUs / 1e6}..${versus.window.toUs / 1e6} s`
+  const other = otherInWords(versus)
   if (limit.kind === 'share') return `at least ${Number((limit.min * 100).toFixed(1))} % of ${other}`
   return limit.kind === 'time'
     ? `at most ${limit.maxMs} ms above ${other}`
     : `${formatLimit(limit)} (${other})`
+}
+
+function otherInWords(versus: Versus): string {
+  if ('link' in versus) return `plait over ${versus.link === 'best' ? 'the best link' : versus.link} alone`
+  if ('bare' in versus) return `${versus.bare} without a tunnel`
+  return `${versus.of.join(' + ')}, ${versus.window.fromUs / 1e6}..${versus.window.toUs / 1e6} s`
 }
 
 export function holds(limit: Limit, value: number, share: number): boolean {

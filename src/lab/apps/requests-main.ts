@@ -2,7 +2,7 @@
  * Small requests over TCP, for the lab: keystrokes as of ssh, and fetches as of web pages.
  *
  *     requests-main.js serve ADDRESS PORT                                "ready" once it listens; until SIGTERM
- *     requests-main.js echo|fetch ADDRESS PORT BYTES INTERVAL_MS SECONDS
+ *     requests-main.js echo|fetch ADDRESS PORT BYTES INTERVAL_MS SECONDS [FROM_ADDRESS]
  *         at the end {"sent":N,"answered":[{"atNs":..,"ms":..},...]}; atNs of CLOCK_MONOTONIC
  *
  * A request is a line: the number of bytes wanted, and filling up to the size of a keystroke or of an HTTP request. One
@@ -52,16 +52,16 @@ function answer(socket: Socket, bytes: number): Promise<boolean> {
   })
 }
 
-function open(address: string, port: number): Socket {
-  const socket = connect({ host: address, port, noDelay: true })
+function open({ address, port, from }: Job): Socket {
+  const socket = connect({ host: address, port, localAddress: from, noDelay: true })
   socket.on('error', () => {})
   return socket
 }
 
-async function fetchOnce(address: string, port: number, bytes: number): Promise<boolean> {
-  const socket = open(address, port)
-  const done = answer(socket, bytes)
-  socket.write(requestLine(bytes, FETCH_REQUEST_BYTES))
+async function fetchOnce(job: Job): Promise<boolean> {
+  const socket = open(job)
+  const done = answer(socket, job.bytes)
+  socket.write(requestLine(job.bytes, FETCH_REQUEST_BYTES))
   const good = await done
   socket.destroy()
   return good
@@ -74,12 +74,14 @@ interface Job {
   readonly bytes: number
   readonly intervalMs: number
   readonly seconds: number
+  readonly from: string | undefined
 }
 
-async function ask({ kind, address, port, bytes, intervalMs, seconds }: Job): Promise<void> {
+async function ask(job: Job): Promise<void> {
+  const { kind, bytes, intervalMs, seconds } = job
   let session: Socket | undefined
   if (kind === 'echo') {
-    session = open(address, port)
+    session = open(job)
     await Promise.race([once(session, 'connect'), delay(PATIENCE_MS)])
   }
   const answered: { atNs: number; ms: number }[] = []
@@ -94,7 +96,7 @@ async function ask({ kind, address, port, bytes, intervalMs, seconds }: Job): Pr
       const done = answer(session, bytes)
       session.write(requestLine(bytes, bytes))
       good = await done
-    } else good = await fetchOnce(address, port, bytes)
+    } else good = await fetchOnce(job)
     sent++
     if (good) answered.push({ atNs, ms: (monotonicNs() - atNs) / 1e6 })
     // What takes longer than the interval leaves out those that were due meanwhile.
@@ -106,10 +108,10 @@ async function ask({ kind, address, port, bytes, intervalMs, seconds }: Job): Pr
 
 // The way is measured, not how long this program waits for its turn.
 setPriority(constants.priority.PRIORITY_HIGH)
-const [verb, address, port, bytes, intervalMs, seconds] = process.argv.slice(2)
+const [verb, address, port, bytes, intervalMs, seconds, from] = process.argv.slice(2)
 if (verb === 'serve') serve(address!, Number(port))
 else {
   const kind = verb === 'echo' ? 'echo' : 'fetch'
   const numbers = { bytes: Number(bytes), intervalMs: Number(intervalMs), seconds: Number(seconds) }
-  await ask({ kind, address: address!, port: Number(port), ...numbers })
+  await ask({ kind, address: address!, port: Number(port), ...numbers, from })
 }
