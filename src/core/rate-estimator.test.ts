@@ -291,3 +291,18 @@ test('a long path whose feedback only ever comes back on a short one is filled',
   link.run(4 * SECOND)
   expect(((link.bytesReported - bytesReported) / 4) * 8).toBeGreaterThan(19e6)
 })
+
+test('a train that a token bucket let through is believed no longer than until more was carried without a queue', () => {
+  const fast = new ModelLink(1_000 * MBIT, MILLISECOND)
+  fast.rate.onTrain(4_600 * MBIT)
+  fast.applicationBytesPerSec = 800 * MBIT
+  fast.run(5 * SECOND)
+  expect(fast.rate.startup).toBe(true)
+  expect(fast.rate.rateBytesPerSec / MBIT).toBeGreaterThan(1_000)
+  expect(fast.rate.rateBytesPerSec / MBIT).toBeLessThan(1_300)
+  const little = new ModelLink(1_000 * MBIT, MILLISECOND)
+  little.rate.onTrain(4_600 * MBIT)
+  little.applicationBytesPerSec = 100 * MBIT
+  little.run(5 * SECOND)
+  expect(little.rate.rateBytesPerSec / MBIT).toBeGreaterThan(4_000)
+})

@@ -59,7 +59,7 @@ export interface ResequencerOptions {
  * Where {@link equalise} is on, ordered packets go through the {@link Equaliser} before `output`; else those that are
  * quicker than the {@link DelayFloor} of their bucket.
  *
- * Memory, all taken by the constructor: 192 KiB + 56 bytes × `heldMax`.
+ * Memory, all taken by the constructor: 200 KiB + 56 bytes × `heldMax`.
  */
 export class Resequencer {
   holdUsMax: DurationUs
