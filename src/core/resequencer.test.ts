@@ -9,7 +9,6 @@ import { DropCounters } from './drop-reasons.js'
 import { Resequencer, type ResequencerOptions } from './resequencer.js'
 
 const SLOTS = 6000
-const PACKET_BYTES = 1400
 let pool: PacketPool
 let drops: DropCounters
 let output: SlotRing
@@ -438,75 +437,6 @@ describe('Resequencer beside its oracle', () => {
       }),
       { numRuns: 150 },
     )
-  })
-
-  it('keeps the delay of a bulk flow while a few packets of it take the fast path only, and its order', () => {
-    const DELAYS_US = [10 * MILLISECOND, 30 * MILLISECOND]
-    const BULK_US = 20 * SECOND
-    pool.length.fill(PACKET_BYTES)
-    interface Sent {
-      sequence: number
-      stamp: number
-      path: number
-    }
-    const sent: Sent[] = []
-    const send = (stamp: number, path: number): void => {
-      sent.push({ sequence: sent.length, stamp, path })
-    }
-    for (let t = 0; t < BULK_US; t += MILLISECOND) send(t, sent.length % 4 === 0 ? 1 : 0)
-    const careful = sent.length
-    for (let t = BULK_US; t < BULK_US + 200 * MILLISECOND; t += 5 * MILLISECOND) send(t, 0)
-    const later = sent.length
-    send(BULK_US + 10 * SECOND, 0)
-    const arrivalOf = ({ stamp, path }: Sent): number => stamp + DELAYS_US[path]!
-    const delaysUs: number[] = []
-    const takeAt = (now: number): void => {
-      resequencer.handleTimeout(now)
-      for (const name of delivered()) {
-        expect(name).toBe(`3:${delaysUs.length}`)
-        delaysUs.push(now - sent[delaysUs.length]!.stamp)
-      }
-    }
-    for (const packet of [...sent].sort((a, b) => arrivalOf(a) - arrivalOf(b))) {
-      const now = arrivalOf(packet)
-      while (resequencer.nextTimeout() < now) takeAt(resequencer.nextTimeout())
-      resequencer.pathDelivered(0, now - DELAYS_US[0]!, now)
-      resequencer.pathDelivered(1, now - DELAYS_US[1]!, now)
-      resequencer.review()
-      receive(3, packet.sequence, packet.stamp, now)
-      takeAt(now)
-    }
-    while (resequencer.nextTimeout() !== NEVER) takeAt(resequencer.nextTimeout())
-    expect(delaysUs).toHaveLength(sent.length)
-    expect(Math.min(...delaysUs.slice(careful, later))).toBeGreaterThan(20 * MILLISECOND)
-    expect(Math.max(...delaysUs)).toBeLessThanOrEqual(DELAYS_US[1]!)
-    expect(delaysUs[later]).toBe(DELAYS_US[0])
-  })
-
-  it('lets nothing overtake what waits for the floor, whatever becomes of that', () => {
-    pool.length.fill(PACKET_BYTES)
-    let sequence = 0
-    let now = 0
-    const arrive = (delayUs: number): void => {
-      resequencer.pathDelivered(0, now - 10 * MILLISECOND, now)
-      if (sequence % 2 === 0) resequencer.pathDelivered(1, now - 30 * MILLISECOND, now)
-      resequencer.review()
-      receive(3, sequence++, now - delayUs, now)
-      resequencer.handleTimeout(now)
-    }
-    for (; now < 10 * SECOND; now += MILLISECOND) {
-      arrive(30 * MILLISECOND)
-      delivered()
-    }
-    arrive(10 * MILLISECOND)
-    expect(delivered()).toEqual([])
-    // The slow path is gone, and nothing has to wait any more.
-    resequencer.setPaths([0])
-    now += MILLISECOND
-    arrive(10 * MILLISECOND)
-    now = resequencer.nextTimeout()
-    resequencer.handleTimeout(now)
-    expect(delivered()).toEqual([`3:${sequence - 2}`, `3:${sequence - 1}`])
   })
 
   it('loses and repeats nothing under pressure, resets and leaps, and keeps its bounds', () => {
