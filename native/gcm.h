@@ -1,6 +1,6 @@
 /*
  * AES-256-GCM by Intel's Multi-Buffer Crypto for IPsec Library, which knows the wide AES instructions of newer processors
- * (VAES); Node's OpenSSL does only from version 3.1 on. Used where the library is there: its header when the addon is
+ * (VAES); the OpenSSL 3.0 of Node 20 does not. Used where the library is there: its header when the addon is
  * built, itself when it runs. A packet of 1460 bytes takes 0.15 µs instead of 0.4.
  */
 #ifndef PLAIT_GCM_H

@@ -35,8 +35,8 @@ install_fast_aes() {
   [ "$(uname -m)" = x86_64 ] && grep -qw vaes /proc/cpuinfo || return 0
   [ ! -e /usr/include/intel-ipsec-mb.h ] && [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1 || return 0
   say "Installing libipsec-mb-dev"
-  { apt-get update -qq &&
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libipsec-mb-dev >/dev/null; } 2>/dev/null ||
+  { timeout 60 apt-get update -qq &&
+    DEBIAN_FRONTEND=noninteractive timeout 60 apt-get install -y -qq --no-install-recommends libipsec-mb-dev >/dev/null; } 2>/dev/null ||
     say "libipsec-mb-dev cannot be had here: going on with OpenSSL's AES"
 }
 
