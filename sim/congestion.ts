@@ -277,7 +277,7 @@ export class Bbr implements CongestionControl {
 
   private noteRtt(rttUs: DurationUs, now: Instant): void {
     const old = now - this.minRttAt > BBR_PROBE_RTT_EVERY_US
-    if (rttUs > this.minRttUs && !old) return
+    if (rttUs >= this.minRttUs && !old) return
     if (old && this.mode === 'bandwidth' && rttUs > this.minRttUs) {
       this.mode = 'rtt'
       this.probeRttUntil = now + BBR_PROBE_RTT_US
