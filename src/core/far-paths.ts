@@ -86,6 +86,8 @@ export class FarPaths {
   /** The set of paths changed: what was found about the former one may not hold. */
   useAll(paths: readonly Path[]): void {
     this.leftOut = undefined
+    this.near.losses = 0
+    this.far.losses = 0
     this.startWindow(this.reviewedAt)
     for (const path of paths) path.leftOut = false
   }

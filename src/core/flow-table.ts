@@ -119,6 +119,11 @@ export class FlowTable {
     return sequence
   }
 
+  /** The next sequence of a bucket, which it keeps. */
+  sequenceOf(bucket: number): number {
+    return this.sequences[bucket]!
+  }
+
   /** Sets {@link bucket} and {@link packetClass} for the packet that `view` shows. */
   classify(view: PacketView, now: Instant): void {
     const protocol = view.protocol

@@ -39,7 +39,7 @@ describe('HeldPackets', () => {
               const isHeld = oracle.some((each) => each.bucket === bucket && each.sequence === sequence)
               expect(held.find(bucket, sequence) !== NONE).toBe(isHeld)
               if (isHeld || oracle.length === capacity) return
-              held.insert(bucket, sequence, slot, slot * 10, slot * 100)
+              held.insert(bucket, sequence, slot, slot * 10, slot & 15, slot * 100)
               oracle.push({ bucket, sequence, slot })
             } else {
               const first = firstOf(bucket)
@@ -50,9 +50,10 @@ describe('HeldPackets', () => {
             expect(held.count).toBe(oracle.length)
             for (const { bucket, sequence, slot } of oracle) {
               const node = held.find(bucket, sequence)
-              expect([held.slot[node], held.stampUs[node], held.arrivedAt[node]]).toEqual([
+              expect([held.slot[node], held.stampUs[node], held.flags[node], held.arrivedAt[node]]).toEqual([
                 slot,
                 slot * 10,
+                slot & 15,
                 slot * 100,
               ])
               expect([held.bucketOf(node), held.sequenceOf(node)]).toEqual([bucket, sequence])
@@ -72,7 +73,7 @@ describe('HeldPackets', () => {
 
   it('keeps the highest bucket and sequence apart from others', () => {
     const held = new HeldPackets(4)
-    held.insert(1023, SEQUENCE_MASK, 7, 0, 0)
+    held.insert(1023, SEQUENCE_MASK, 7, 0, 0, 0)
     expect(held.bucketOf(held.find(1023, SEQUENCE_MASK))).toBe(1023)
     expect(held.find(1022, SEQUENCE_MASK)).toBe(NONE)
     expect(held.removeFirst(1023)).toBe(7)

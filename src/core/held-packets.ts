@@ -20,6 +20,7 @@ export class HeldPackets {
   // By node.
   readonly slot: Int32Array
   readonly stampUs: Float64Array
+  readonly flags: Uint8Array
   readonly arrivedAt: Float64Array
   private readonly key: Int32Array
   private readonly next: Int32Array
@@ -37,6 +38,7 @@ export class HeldPackets {
   constructor(readonly capacity: number) {
     this.slot = new Int32Array(capacity)
     this.stampUs = new Float64Array(capacity)
+    this.flags = new Uint8Array(capacity)
     this.arrivedAt = new Float64Array(capacity)
     this.key = new Int32Array(capacity)
     this.next = Int32Array.from({ length: capacity }, (_, i) => (i + 1 < capacity ? i + 1 : NONE))
@@ -67,13 +69,14 @@ export class HeldPackets {
   }
 
   /** Holds a packet that is not held yet; there must be room. All of a bucket lie within half the sequence space. */
-  insert(bucket: number, sequence: number, slot: number, stampUs: number, now: Instant): void {
+  insert(bucket: number, sequence: number, slot: number, stampUs: number, flags: number, now: Instant): void {
     const node = this.free
     this.free = this.next[node]!
     const key = keyOf(bucket, sequence)
     this.key[node] = key
     this.slot[node] = slot
     this.stampUs[node] = stampUs
+    this.flags[node] = flags
     this.arrivedAt[node] = now
     this.linkAfter(this.predecessor(bucket, sequence), node, bucket)
     this.older[node] = this.newest

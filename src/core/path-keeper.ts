@@ -253,6 +253,7 @@ export function housekeep(peer: Peer, now: Instant): void {
     }
     joinNewer(path, now)
   }
+  if (active) peer.scheduler.watch(peer.flows, now)
   if (peer.sessions.length > 0 || peer.paths.length > 0) {
     const busy = active || peer.paths.some((path) => path.state === 'suspect' || path.channel?.waiting)
     soonest = now + (busy ? HOUSEKEEP_ACTIVE_US : HOUSEKEEP_IDLE_US)

@@ -177,7 +177,6 @@ export class Peer {
 
   /** Called a few times a second; tells what of the paths is left out since the last time, or used again. */
   reviewPaths(now: Instant): void {
-    this.resequencer.review()
     this.scheduler.review(this.resequencer.equalise, now)
     for (const path of this.paths) {
       const { leftOut, leftOutTold, usable, name } = path

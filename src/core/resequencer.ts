@@ -3,9 +3,9 @@ import type { SlotRing } from '../base/slot-ring.js'
 import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../base/time.js'
 import { BUCKET_UNORDERED, BUCKETS, PacketFlag, SEQUENCE_MASK, sequenceDifference } from '../wire/message.js'
 import { HOLD_US_MAX } from './constants.js'
-import { DelayFloor } from './delay-floor.js'
 import { Drop, type DropCounters } from './drop-reasons.js'
 import { EQUALISER_SPREAD_US_MAX, Equaliser } from './equaliser.js'
+import { EvenDelay } from './even-delay.js'
 import { HeldPackets, NONE } from './held-packets.js'
 import { PathArrivals } from './path-arrivals.js'
 import { REPLAY_WINDOW_WIDTH, ReplayWindow } from './replay-window.js'
@@ -33,8 +33,6 @@ const TOLERANCE_FADE = 0.8
 const TOLERANCE_FADE_US = 1 * SECOND
 const TOLERANCE_US_MIN = 0.05 * MILLISECOND
 
-/** Paths whose delays are no further apart need no floor: the queues in them are apart by as much. */
-const UNEVEN_US = 2 * MILLISECOND
 /** For less it is not worth waking up once more. */
 const WAIT_US_MIN = 0.2 * MILLISECOND
 
@@ -56,8 +54,8 @@ export interface ResequencerOptions {
  * repairs are on; when it has waited `holdUsMax`; or when room is needed. Packets of the unordered bucket never wait.
  * A packet whose place was given up is delivered when it comes after all; copies are dropped.
  *
- * Where {@link equalise} is on, ordered packets go through the {@link Equaliser} before `output`; else those that are
- * quicker than the {@link DelayFloor} of their bucket.
+ * Ordered packets go through the {@link Equaliser} before `output` where {@link equalise} is on, else those of long
+ * transfers, see {@link EvenDelay}.
  *
  * Memory, all taken by the constructor: 200 KiB + 56 bytes × `heldMax`.
  */
@@ -79,11 +77,9 @@ export class Resequencer {
 
   private readonly paths = new PathArrivals()
   private readonly equaliser: Equaliser
-  private readonly delayFloor = new DelayFloor()
+  private readonly evenDelay = new EvenDelay()
   /** By bucket: when the last of its packets in the equaliser is due. */
   private readonly dueAt = new Float64Array(BUCKETS).fill(Number.NEGATIVE_INFINITY)
-  /** The paths' delays are so different that packets may have to wait for their floor, or some still do. */
-  private uneven = false
   private readonly held: HeldPackets
   private readonly unordered = new ReplayWindow()
   /** By bucket: the next sequence to deliver. */
@@ -118,7 +114,7 @@ export class Resequencer {
     this.holdUsMax = options.holdUsMax ?? HOLD_US_MAX
     this.repairs = options.repairs ?? false
     this.held = new HeldPackets(options.heldMax ?? HELD_MAX_DEFAULT)
-    this.equaliser = new Equaliser(output.capacity)
+    this.equaliser = new Equaliser(pool.slotCount, output)
   }
 
   /** Packets that wait. */
@@ -170,8 +166,7 @@ export class Resequencer {
       bucket !== BUCKET_UNORDERED
     ) {
       this.expected[bucket] = (sequence + 1) & SEQUENCE_MASK
-      if (this.equalise || this.uneven) this.even(slot, bucket, stampUs, flags, now)
-      else this.output.push(slot)
+      this.deliverNext(slot, bucket, stampUs, flags, now)
     } else if (bucket === BUCKET_UNORDERED) {
       this.receiveUnordered(slot, sequence)
     } else {
@@ -185,13 +180,7 @@ export class Resequencer {
    */
   handleTimeout(now: Instant): void {
     this.giveUpHoles(now)
-    this.equaliser.release(this.output, now)
-  }
-
-  /** Called a few times a second: looks whether the delays of the paths are different. */
-  review(): void {
-    const { slowestUs, fastestUs } = this.paths.spread()
-    this.uneven = slowestUs - fastestUs > UNEVEN_US || this.equaliser.nextTimeout() < NEVER
+    this.equaliser.release(now)
   }
 
   private giveUpHoles(now: Instant): void {
@@ -256,8 +245,9 @@ export class Resequencer {
   /** The other end has restarted: delivers what is held and expects every sequence from 0. */
   reset(now: Instant): void {
     while (this.held.oldest !== NONE) this.releaseHole(this.held.bucketOf(this.held.oldest), now)
-    this.equaliser.release(this.output, NEVER)
-    this.delayFloor.reset()
+    this.equaliser.releaseAll()
+    this.dueAt.fill(Number.NEGATIVE_INFINITY)
+    this.evenDelay.reset()
     this.expected.fill(0)
     this.missing.fill(0)
     this.missingCount.fill(0)
@@ -312,17 +302,24 @@ export class Resequencer {
     } else if (held.find(bucket, sequence) !== NONE) {
       this.dropDuplicate(slot)
     } else {
-      this.hold(slot, bucket, sequence, stampUs, now)
+      this.hold(slot, bucket, sequence, stampUs, flags, now)
     }
   }
 
-  private hold(slot: number, bucket: number, sequence: number, stampUs: number, now: Instant): void {
+  private hold(
+    slot: number,
+    bucket: number,
+    sequence: number,
+    stampUs: number,
+    flags: number,
+    now: Instant,
+  ): void {
     const { held } = this
     if (held.first[bucket] === NONE) {
       this.holePlace[bucket] = this.holeCount
       this.holes[this.holeCount++] = bucket
     }
-    held.insert(bucket, sequence, slot, stampUs, now)
+    held.insert(bucket, sequence, slot, stampUs, flags, now)
     this.lastArrivalAt = now
     if (held.sequenceOf(held.first[bucket]!) === sequence) this.looksDue = true
   }
@@ -382,7 +379,8 @@ export class Resequencer {
     if (first === NONE) return
     while (first !== NONE && held.sequenceOf(first) === this.expected[bucket]) {
       const stampUs = held.stampUs[first]!
-      this.deliver(held.removeFirst(bucket), bucket, this.expected[bucket]!, stampUs, 0, now)
+      const flags = held.flags[first]!
+      this.deliver(held.removeFirst(bucket), bucket, this.expected[bucket]!, stampUs, flags, now)
       first = held.first[bucket]!
     }
     if (first !== NONE) {
@@ -407,11 +405,18 @@ export class Resequencer {
   ): void {
     if (this.missingCount[bucket] !== 0) this.clearMissing(bucket, sequence)
     this.expected[bucket] = (sequence + 1) & SEQUENCE_MASK
-    if (this.equalise || this.uneven) this.even(slot, bucket, stampUs, flags, now)
+    this.deliverNext(slot, bucket, stampUs, flags, now)
+  }
+
+  /** Lets a packet go that is in order, unless it is to be held back, or one before it still is. */
+  private deliverNext(slot: number, bucket: number, stampUs: number, flags: number, now: Instant): void {
+    const isEven = this.equalise || (flags & PacketFlag.Even) !== 0
+    if (isEven || this.evenDelay.remains(bucket) || this.equaliser.mayHold(this.dueAt[bucket]!))
+      this.even(slot, bucket, stampUs, flags, now)
     else this.output.push(slot)
   }
 
-  /** Lets a packet go that is in order, or holds it until it is old enough. */
+  /** Holds a packet that is in order until it is old enough, if it is not. */
   private even(slot: number, bucket: number, stampUs: number, flags: number, now: Instant): void {
     const { equaliser } = this
     const { slowestUs, fastestUs } = this.paths.spread()
@@ -421,14 +426,14 @@ export class Resequencer {
     let delayUs = 0
     // The stamp of a repair is of its second journey, and it is late enough.
     if ((flags & PacketFlag.Repair) === 0 && spreadUs >= 0 && spreadUs <= EQUALISER_SPREAD_US_MAX) {
-      delayUs = this.equalise
-        ? spreadUs
-        : this.delayFloor.observe(bucket, this.pool.length[slot]!, now - leastAt, spreadUs, now)
+      const isEven = (flags & PacketFlag.Even) !== 0
+      delayUs = this.equalise ? spreadUs : this.evenDelay.next(bucket, isEven, spreadUs, now)
     }
-    const dueAt = delayUs > 0 ? leastAt + delayUs : now
+    const evenAt = delayUs > 0 ? leastAt + delayUs : now
     // What is in the equaliser of the same bucket goes first.
-    if (dueAt > now + WAIT_US_MIN || equaliser.mayHold(this.dueAt[bucket]!))
-      this.dueAt[bucket] = equaliser.push(slot, dueAt, now)
+    const before = this.dueAt[bucket]!
+    if (equaliser.mayHold(before)) this.dueAt[bucket] = equaliser.push(slot, Math.max(evenAt, before), now)
+    else if (evenAt > now + WAIT_US_MIN) this.dueAt[bucket] = equaliser.push(slot, evenAt, now)
     else this.output.push(slot)
   }
 

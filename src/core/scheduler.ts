@@ -1,4 +1,5 @@
 import type { Instant } from '../base/time.js'
+import type { FlowTable } from './flow-table.js'
 import type { Path } from './path.js'
 
 /** Which path, or paths, carry the next packet. One instance per peer. */
@@ -8,6 +9,8 @@ export interface Scheduler {
   readonly repairs: boolean
   /** Paths chosen by the last {@link pick}, the first `count` of them. */
   readonly chosen: Path[]
+  /** By bucket: `PacketFlag` bits with which its packets go. */
+  readonly flowFlags: Uint8Array
   /** The set of paths that carry data changed. */
   setPaths(paths: readonly Path[]): void
   /**
@@ -15,6 +18,8 @@ export interface Scheduler {
    * delay. May change `leftOut` of the paths.
    */
   review(equalised: boolean, now: Instant): void
+  /** Called many times a second while there is traffic. May change {@link flowFlags}. */
+  watch(flows: FlowTable, now: Instant): void
   /**
    * Chooses for the packet that is next: of `packetClass` (flow-table.ts), with `bulkBytes` waiting behind it. Returns
    * how many of {@link chosen} are valid; 0 when no path may take it now.

@@ -157,7 +157,8 @@ function transmitRun(
     const bucket = run.buckets[index]!
     const bytes = length[slot]!
     const at = slot * SLOT_WORDS + INNER_HEADER_WORD
-    words[at] = stamp | (pool.flags[slot]! & SlotFlag.ChecksumPartial ? PacketFlag.ChecksumPartial : 0)
+    const checksum = pool.flags[slot]! & SlotFlag.ChecksumPartial ? PacketFlag.ChecksumPartial : 0
+    words[at] = stamp | checksum | scheduler.flowFlags[bucket]!
     words[at + 1] = orderWord(bucket, flows.nextSequence(bucket))
     retention.firstSent(slot, now)
     egressSlots.describe(slot, bucket, PacketClass.Bulk, bytes)
@@ -219,7 +220,8 @@ export function transmit(
   const { pool } = device
   const { words } = pool
   const length = pool.length[slot]!
-  let flags = pool.flags[slot]! & SlotFlag.ChecksumPartial ? PacketFlag.ChecksumPartial : 0
+  let flags = peer.scheduler.flowFlags[bucket]!
+  if (pool.flags[slot]! & SlotFlag.ChecksumPartial) flags |= PacketFlag.ChecksumPartial
   const at = slot * SLOT_WORDS + INNER_HEADER_WORD
   if (again) {
     flags |= PacketFlag.Repair

@@ -54,6 +54,8 @@ export const PacketFlag = {
   Repair: 2,
   /** Control frames follow the inner packet, whose own header says where it ends. */
   Trailer: 4,
+  /** Of a long transfer, all of whose packets are to have the delay of the slowest path. */
+  Even: 8,
 } as const
 
 /** Word 0 of the clear header: type and receiver index. */

@@ -5,14 +5,16 @@
  * Bulk waits for the pacer and the in-flight cap of a path. When the best path is busy, the next best that is free
  * takes the packet, unless waiting would cost less than half the difference in delay, and at most 8 ms, or 2 under
  * load, or a tenth of the difference: a slow link is used early rather than late, since a sender inside that sees its
- * packets wait slows down. Far paths that lower the sum are left out, see far-paths.ts.
+ * packets wait slows down. Far paths that lower the sum are left out, see far-paths.ts; long transfers are evened, see
+ * long-transfers.ts.
  *
  * Real-time packets and pure ACKs never wait for a pacer. A real-time packet is doubled when its path is in doubt, on
  * a budget. The path that it takes is kept quick for it; one that carries only bulk may hold a longer queue.
  */
 import { type Instant, MILLISECOND, NEVER } from '../../base/time.js'
 import { FarPaths } from '../far-paths.js'
-import { PacketClass } from '../flow-table.js'
+import { type FlowTable, PacketClass } from '../flow-table.js'
+import { LongTransfers } from '../long-transfers.js'
 import type { Path } from '../path.js'
 import type { Scheduler } from '../scheduler.js'
 
@@ -47,6 +49,8 @@ export class AdaptiveScheduler implements Scheduler {
   readonly repairs = true
   readonly chosen: Path[] = []
   private readonly farPaths = new FarPaths()
+  private readonly longTransfers = new LongTransfers()
+  readonly flowFlags = this.longTransfers.flags
   private paths: readonly Path[] = []
   private copyBytes = COPY_BYTES_MAX / 4
   /** The last bulk packet's path was the best and not merely a free one. */
@@ -60,6 +64,11 @@ export class AdaptiveScheduler implements Scheduler {
   review(equalised: boolean, now: Instant): void {
     if (equalised) this.farPaths.useAll(this.paths)
     else this.farPaths.review(this.paths, now)
+  }
+
+  watch(flows: FlowTable, now: Instant): void {
+    // What was found about the paths does not hold for a transfer that is evened from now on.
+    if (this.longTransfers.watch(flows, this.paths, now)) this.farPaths.useAll(this.paths)
   }
 
   pick(packetClass: number, bulkBytes: number, now: Instant): number {

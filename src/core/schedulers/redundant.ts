@@ -1,4 +1,5 @@
 import { type Instant, NEVER } from '../../base/time.js'
+import { BUCKETS } from '../../wire/message.js'
 import type { Path } from '../path.js'
 import type { Scheduler } from '../scheduler.js'
 
@@ -7,6 +8,7 @@ export class RedundantScheduler implements Scheduler {
   readonly name = 'redundant'
   readonly repairs = false
   readonly chosen: Path[] = []
+  readonly flowFlags = new Uint8Array(BUCKETS)
   private paths: readonly Path[] = []
 
   setPaths(paths: readonly Path[]): void {
@@ -14,6 +16,8 @@ export class RedundantScheduler implements Scheduler {
   }
 
   review(): void {}
+
+  watch(): void {}
 
   pick(): number {
     let count = 0

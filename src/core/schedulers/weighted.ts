@@ -1,4 +1,5 @@
 import { type Instant, NEVER } from '../../base/time.js'
+import { BUCKETS } from '../../wire/message.js'
 import type { Path } from '../path.js'
 import type { Scheduler } from '../scheduler.js'
 
@@ -11,6 +12,7 @@ export class WeightedScheduler implements Scheduler {
   readonly name = 'weighted'
   readonly repairs = false
   readonly chosen: Path[] = []
+  readonly flowFlags = new Uint8Array(BUCKETS)
   private paths: readonly Path[] = []
   /** Virtual time of the last packet sent: where a path that comes (back) starts, so that it has no arrears. */
   private virtualBytes = 0
@@ -23,6 +25,8 @@ export class WeightedScheduler implements Scheduler {
   }
 
   review(): void {}
+
+  watch(): void {}
 
   pick(): number {
     let best: Path | undefined

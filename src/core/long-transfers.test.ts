@@ -1,0 +1,102 @@
+import { beforeEach, describe, expect, it } from 'vitest'
+import { type Instant, MILLISECOND, SECOND } from '../base/time.js'
+import { PacketFlag } from '../wire/message.js'
+import { FlowTable } from './flow-table.js'
+import { LongTransfers } from './long-transfers.js'
+import type { Path } from './path.js'
+
+const BUCKET = 7
+const STEP_US = 10 * MILLISECOND
+const MEGABIT = 125_000
+/** 10 Mbit/s. */
+const PACKETS_PER_STEP = 9
+
+/** Of a path, what is looked at. */
+function path(megabits: number, delayMs: number, carries = megabits): Path {
+  return {
+    rate: { rateBytesPerSec: megabits * MEGABIT, baseUs: delayMs * MILLISECOND },
+    rateOutBytesPerSec: carries * MEGABIT,
+    leftOut: false,
+  } as unknown as Path
+}
+
+let flows: FlowTable
+let transfers: LongTransfers
+let paths: Path[]
+let now: Instant
+
+beforeEach(() => {
+  flows = new FlowTable()
+  transfers = new LongTransfers()
+  paths = [path(80, 5), path(20, 30)]
+  now = 1000 * SECOND
+})
+
+/** So many packets each 10 ms. Returns when the transfer began to be evened, in seconds from here on. */
+function send(seconds: number, packetsPerStep = PACKETS_PER_STEP, bucket = BUCKET): number | undefined {
+  let begun: number | undefined
+  const from = now
+  for (; now < from + seconds * SECOND; now += STEP_US) {
+    for (let i = 0; i < packetsPerStep; i++) flows.nextSequence(bucket)
+    if (transfers.watch(flows, paths, now)) begun = (now - from) / SECOND
+  }
+  return begun
+}
+
+describe('a long transfer over paths of different delay', () => {
+  it('is evened shortly before ten seconds are over, and stays so while it pauses for a moment', () => {
+    const begun = send(12)
+    expect(begun).toBeGreaterThan(8)
+    expect(begun).toBeLessThan(9.5)
+    expect(transfers.flags[BUCKET]).toBe(PacketFlag.Even)
+    send(1, 0)
+    expect(send(20)).toBeUndefined()
+    expect(transfers.flags[BUCKET]).toBe(PacketFlag.Even)
+  })
+
+  it('is another transfer after some seconds without, and young again', () => {
+    send(12)
+    send(3, 0)
+    expect(transfers.flags[BUCKET]).toBe(0)
+    expect(send(8)).toBeUndefined()
+    expect(send(2)).toBeDefined()
+  })
+
+  it('whose chance has passed has another one as long after it was quiet', () => {
+    const far = paths.pop()!
+    send(15)
+    paths.push(far)
+    expect(send(20)).toBeUndefined()
+    send(0.3, 0)
+    const begun = send(12)
+    expect(begun).toBeGreaterThan(8)
+    expect(begun).toBeLessThan(10)
+  })
+
+  it('is not even while a path is left out', () => {
+    send(12)
+    paths[1]!.leftOut = true
+    send(0.2)
+    expect(transfers.flags[BUCKET]).toBe(0)
+  })
+})
+
+it('leaves alone what is short, slow, or goes by paths that are alike', () => {
+  expect(send(8)).toBeUndefined()
+  send(3, 0)
+  // 10 packets in a second: a keyboard, or a game.
+  for (let i = 0; i < 20 * 10; i++) {
+    expect(send(0.01, 1, 8) ?? send(0.09, 0, 8)).toBeUndefined()
+  }
+  paths = [path(50, 10), path(50, 11)]
+  expect(send(20, PACKETS_PER_STEP, 9)).toBeUndefined()
+})
+
+it.each([
+  ['is evened with a satellite that can carry as much', path(20, 20), path(20, 300), true],
+  ['is not for one that can carry next to nothing', path(100, 20), path(5, 300), false],
+  ['is not if the near path has room for all of it', path(100, 20, 40), path(100, 300, 0), false],
+])('a transfer %s', (_, near, far, evened) => {
+  paths = [near, far]
+  expect(send(12) !== undefined).toBe(evened)
+})

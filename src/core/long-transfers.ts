@@ -1,0 +1,118 @@
+/**
+ * Evens the delay of long transfers: from some age on the other end gives all packets of such a flow the delay of the
+ * slowest path (`PacketFlag.Even`), and its sender sees one long round trip instead of many.
+ *
+ * What needs that is BBR. Its window is twice rate × least round trip, so with the near path's round trip it never fills a
+ * far one: 20 Mbit/s at 40 ms beside 20 at 600 carried as much as the near line alone. After 10 s it forgets the least
+ * round trip and takes the one that it sees then, for 200 ms with four packets under way (Linux, tcp_bbr.c). So that one has
+ * to be long; but not much sooner, as until then the window is too small for it. From the first packet on, as with the
+ * policy `bond`, would suit BBR better still, but then every page waits for the satellite, too.
+ */
+import { type Instant, MILLISECOND, SECOND } from '../base/time.js'
+import { BUCKETS, PacketFlag, SEQUENCE_MASK } from '../wire/message.js'
+import type { FlowTable } from './flow-table.js'
+import type { Path } from './path.js'
+
+const WATCH_US = 100 * MILLISECOND
+/** A transfer has that many packets in this time, about 1 Mbit/s, */
+const BUSY_PACKETS_MIN = 9
+/** ... and with less than this share of what it usually has it is quiet, */
+const BUSY_SHARE_MIN = 0.3
+/** ... or over, if it stays so for so long. */
+const OVER_US = 2 * SECOND
+const USUAL_WEIGHT = 0.2
+/** It is evened from this age on: BBR's 10 s, less what it takes the delay to rise. */
+const EVEN_FROM_US = 8_500 * MILLISECOND
+/** Later BBR has looked already. It looks again 10 s after it was quiet. */
+const EVEN_UNTIL_US = 9_800 * MILLISECOND
+/** Paths whose delays are no further apart are even enough: the queues in them are apart by as much. */
+const UNEVEN_US = 2 * MILLISECOND
+/**
+ * A path that is so far has to be worth its round trip: by its share of what all can carry, and as the near ones carry
+ * so much of what they can, so that the transfer is not one that would not use it.
+ */
+const FAR_US = 30 * MILLISECOND
+const FAR_SHARE_MIN = 0.1
+const NEAR_FULL_SHARE = 0.7
+
+export class LongTransfers {
+  /** By bucket: `PacketFlag.Even` or 0. */
+  readonly flags = new Uint8Array(BUCKETS)
+  /** By bucket: its next sequence when it was last looked at, and the packets that it usually has in {@link WATCH_US}. */
+  private readonly sequence = new Uint32Array(BUCKETS)
+  private readonly usual = new Float64Array(BUCKETS)
+  private readonly since = new Float64Array(BUCKETS)
+  private readonly busyAt = new Float64Array(BUCKETS)
+  private watchedAt: Instant = Number.NEGATIVE_INFINITY
+
+  /**
+   * Called many times a second while there is traffic, with the paths that may carry it. Returns whether a transfer
+   * begins to be evened.
+   */
+  watch(flows: FlowTable, paths: readonly Path[], now: Instant): boolean {
+    const steps = (now - this.watchedAt) / WATCH_US
+    if (steps < 1) return false
+    this.watchedAt = now
+    // The other end does not know which path gets nothing at present, and would wait for it.
+    const mayEven = !paths.some((path) => path.leftOut)
+    const isWorthIt = mayEven && paths.length > 1 && differ(paths)
+    let begun = false
+    for (let bucket = 1; bucket < BUCKETS; bucket++) {
+      const sequence = flows.sequenceOf(bucket)
+      const packets = ((sequence - this.sequence[bucket]!) & SEQUENCE_MASK) / steps
+      this.sequence[bucket] = sequence
+      if (packets === 0 && this.usual[bucket] === 0) continue
+      this.meet(bucket, packets, now)
+      if (!mayEven) {
+        this.flags[bucket] = 0
+      } else if (isWorthIt && this.flags[bucket] === 0 && this.isOfAge(bucket, now)) {
+        this.flags[bucket] = PacketFlag.Even
+        begun = true
+      }
+    }
+    return begun
+  }
+
+  private meet(bucket: number, packets: number, now: Instant): void {
+    const usual = this.usual[bucket]!
+    if (packets >= Math.max(BUSY_PACKETS_MIN, BUSY_SHARE_MIN * usual)) {
+      if (usual === 0) this.since[bucket] = now
+      this.usual[bucket] = usual + (packets - usual) * USUAL_WEIGHT
+      this.busyAt[bucket] = now
+    } else if (now - this.busyAt[bucket]! > OVER_US) {
+      this.usual[bucket] = 0
+      this.flags[bucket] = 0
+    } else if (now - this.since[bucket]! > EVEN_UNTIL_US) {
+      this.since[bucket] = now
+    }
+  }
+
+  private isOfAge(bucket: number, now: Instant): boolean {
+    const ageUs = now - this.since[bucket]!
+    return this.usual[bucket]! > 0 && ageUs >= EVEN_FROM_US && ageUs <= EVEN_UNTIL_US
+  }
+}
+
+/** Whether the delays of the paths are different, and the far ones worth theirs. */
+function differ(paths: readonly Path[]): boolean {
+  let leastUs = Number.POSITIVE_INFINITY
+  let mostUs = Number.NEGATIVE_INFINITY
+  for (const { rate } of paths) {
+    leastUs = Math.min(leastUs, rate.baseUs)
+    mostUs = Math.max(mostUs, rate.baseUs)
+  }
+  if (!(mostUs - leastUs > UNEVEN_US)) return false
+  if (!(mostUs - leastUs > FAR_US)) return true
+  let near = 0
+  let nearCarries = 0
+  let far = 0
+  for (const { rate, rateOutBytesPerSec } of paths) {
+    if (rate.baseUs > leastUs + FAR_US) {
+      far += rate.rateBytesPerSec
+    } else {
+      near += rate.rateBytesPerSec
+      nearCarries += rateOutBytesPerSec
+    }
+  }
+  return far >= FAR_SHARE_MIN * (near + far) && nearCarries >= NEAR_FULL_SHARE * near
+}
