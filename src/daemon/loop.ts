@@ -2,7 +2,8 @@
  * The one place where core, io and time meet. A wake-up, whatever caused it, is always the same:
  *
  *     1 read the TUN into the device, if that is what woke us, and send: a packet that waits there waits for nothing else
- *     2 drain every socket into the device, and write to the TUN
+ *     2 drain every socket into the device, and write to the TUN; then read that again, as the kernel answers a ping or
+ *       acknowledges a segment within the write, and the answer need not wait for a wake-up of its own
  *     3 let the device do what is due        (silence is judged only after that)
  *     4 send, per link; write to the TUN
  *     5 arm the timer for the next thing due
@@ -157,8 +158,9 @@ export class Loop {
     if (this.closed) return
     const wokeAt = monotonicNow()
     if (tunReadable) this.readTun(wokeAt)
-    this.drainSockets()
+    const written = this.drainSockets()
     const now = monotonicNow()
+    if (written) this.readTun(now)
     this.device.handleTimeout(now)
     if (this.tunPaused) this.readTun(now)
     for (let id = 0; id < this.links.length; id++) {
@@ -171,7 +173,9 @@ export class Loop {
     this.arm(now)
   }
 
-  private drainSockets(): void {
+  /** Returns whether anything was written to the TUN. */
+  private drainSockets(): boolean {
+    let written = false
     for (let id = 0; id < this.links.length; id++) {
       const { socket } = this.links[id]!
       for (let round = 0; round < RECEIVE_ROUNDS_MAX; round++) {
@@ -181,10 +185,11 @@ export class Loop {
         this.device.handleDatagrams(id, this.received, monotonicNow())
         // At once, while the cache still has what was opened.
         if (!socket.mayHaveMore) break
-        this.writeTun(true)
+        if (this.writeTun(true)) written = true
       }
-      this.writeTun()
+      if (this.writeTun()) written = true
     }
+    return written
   }
 
   private readTun(now: Instant): void {
@@ -239,9 +244,13 @@ export class Loop {
     }
   }
 
-  /** `more`: what comes next may belong to the superpacket that the last packets begin, so these wait for it. */
-  private writeTun(more = false): void {
+  /**
+   * Returns whether anything was written. `more`: what comes next may belong to the superpacket that the last packets
+   * begin, so these wait for it.
+   */
+  private writeTun(more = false): boolean {
     const { toTun, device, pool } = this
+    let any = false
     while (device.pollDeliver(toTun) > 0 || (!more && toTun.count > 0)) {
       const written = this.tun.write(toTun.slots, 0, toTun.count, more)
       const ended = more ? written : toTun.count
@@ -249,7 +258,9 @@ export class Loop {
       pool.releaseMany(toTun.slots, 0, ended)
       toTun.slots.copyWithin(0, ended, toTun.count)
       toTun.count -= ended
+      any = true
     }
+    return any
   }
 
   private forwardEvents(): void {
