@@ -126,7 +126,7 @@ export const CONFIG_TABLE = {
   policy: defaulted(
     oneOf(['auto', 'bond']),
     'auto',
-    "What transfers are tuned for. `auto`: a short delay, that of the fastest link for whatever it can carry; only a long transfer over several links comes near to the slowest one's. `bond`: the sum from the first packet on also for senders that take a varying delay amiss (BBR beside a satellite); every transfer then sees the delay of the slowest link. Holds in both directions if either end asks for it.",
+    "What transfers are tuned for. `auto`: a short delay, that of the fastest link for whatever it can carry; only a transfer that goes on for more than 8 s over links of different delay gets the slowest one's. `bond`: the sum from the first packet on also for senders that take a varying delay amiss (BBR beside a satellite); every transfer then sees the delay of the slowest link. Holds in both directions if either end asks for it.",
   ),
   peers: sections('peer', { max: 4096, required: true }, 'The other ends.', {
     name: optional(label, 'Name in status and log.', '`peer1`, `peer2`, ... by position'),

@@ -129,6 +129,14 @@ describe('FlowTable', () => {
     expect(orderedAfter(250_000, { source: 5, destinationPort: 53 })).toBeUndefined()
   })
 
+  it('knows whether a bucket is one of TCP', () => {
+    expect(table.isTcp(bucketOf({ version: 6 }))).toBe(true)
+    for (let i = 0; i < 200; i++) bucketOf({ protocol: Protocol.Udp })
+    const bulk = bucketOf({ protocol: Protocol.Udp })
+    expect(bulk).toBeGreaterThan(0)
+    expect(table.isTcp(bulk)).toBe(false)
+  })
+
   it('keeps bulk UDP ordered until it was idle for long', () => {
     const packet = { protocol: Protocol.Udp }
     let now = 0

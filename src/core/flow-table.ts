@@ -69,6 +69,7 @@ export class FlowTable {
   private freeBucketCount = 0
   private readonly flowsOfBucket = new Uint32Array(BUCKETS)
   private readonly sequences = new Uint32Array(BUCKETS)
+  private readonly protocols = new Uint8Array(BUCKETS)
 
   /**
    * @param hashSeed a random 32-bit number, so that nobody can aim many flows at one place of the table
@@ -122,6 +123,11 @@ export class FlowTable {
   /** The next sequence of a bucket, which it keeps. */
   sequenceOf(bucket: number): number {
     return this.sequences[bucket]!
+  }
+
+  /** Whether the flow of a bucket, the last one if several share it, is of TCP. */
+  isTcp(bucket: number): boolean {
+    return this.protocols[bucket] === Protocol.Tcp
   }
 
   /** Sets {@link bucket} and {@link packetClass} for the packet that `view` shows. */
@@ -285,6 +291,7 @@ export class FlowTable {
     const bucket =
       this.freeBucketCount > 0 ? this.freeBuckets[--this.freeBucketCount]! : 1 + (flow % (BUCKETS - 1))
     this.flowsOfBucket[bucket]!++
+    this.protocols[bucket] = this.keys[flow * KEY_WORDS]!
     this.bucketOfFlow[flow] = bucket
     return bucket
   }

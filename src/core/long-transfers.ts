@@ -6,7 +6,8 @@
  * far one: 20 Mbit/s at 40 ms beside 20 at 600 carried as much as the near line alone. After 10 s it forgets the least
  * round trip and takes the one that it sees then, for 200 ms with four packets under way (Linux, tcp_bbr.c). So that one has
  * to be long; but not much sooner, as until then the window is too small for it. From the first packet on, as with the
- * policy `bond`, would suit BBR better still, but then every page waits for the satellite, too.
+ * policy `bond`, would suit BBR better still, but then every page waits for the satellite, too. Of UDP nothing is evened:
+ * much of it is pictures of somebody who is talking.
  */
 import { type Instant, MILLISECOND, SECOND } from '../base/time.js'
 import { BUCKETS, PacketFlag, SEQUENCE_MASK } from '../wire/message.js'
@@ -27,13 +28,11 @@ const EVEN_FROM_US = 8_500 * MILLISECOND
 const EVEN_UNTIL_US = 9_800 * MILLISECOND
 /** Paths whose delays are no further apart are even enough: the queues in them are apart by as much. */
 const UNEVEN_US = 2 * MILLISECOND
-/**
- * A path that is so far has to be worth its round trip: by its share of what all can carry, and as the near ones carry
- * so much of what they can, so that the transfer is not one that would not use it.
- */
+/** The nearest paths carry so much of what they can: else the transfer needs no others. */
+const NEAR_FULL_SHARE = 0.7
+/** A path that is so far has to be worth its round trip: by its share of what all can carry. */
 const FAR_US = 30 * MILLISECOND
 const FAR_SHARE_MIN = 0.1
-const NEAR_FULL_SHARE = 0.7
 
 export class LongTransfers {
   /** By bucket: `PacketFlag.Even` or 0. */
@@ -49,13 +48,13 @@ export class LongTransfers {
    * Called many times a second while there is traffic, with the paths that may carry it. Returns whether a transfer
    * begins to be evened.
    */
-  watch(flows: FlowTable, paths: readonly Path[], now: Instant): boolean {
+  watch(flows: Pick<FlowTable, 'sequenceOf' | 'isTcp'>, paths: readonly Path[], now: Instant): boolean {
     const steps = (now - this.watchedAt) / WATCH_US
     if (steps < 1) return false
     this.watchedAt = now
     // The other end does not know which path gets nothing at present, and would wait for it.
     const mayEven = !paths.some((path) => path.leftOut)
-    const isWorthIt = mayEven && paths.length > 1 && differ(paths)
+    const worthIt = mayEven && isWorthIt(paths)
     let begun = false
     for (let bucket = 1; bucket < BUCKETS; bucket++) {
       const sequence = flows.sequenceOf(bucket)
@@ -65,7 +64,7 @@ export class LongTransfers {
       this.meet(bucket, packets, now)
       if (!mayEven) {
         this.flags[bucket] = 0
-      } else if (isWorthIt && this.flags[bucket] === 0 && this.isOfAge(bucket, now)) {
+      } else if (worthIt && this.flags[bucket] === 0 && this.isOfAge(bucket, now) && flows.isTcp(bucket)) {
         this.flags[bucket] = PacketFlag.Even
         begun = true
       }
@@ -93,26 +92,23 @@ export class LongTransfers {
   }
 }
 
-/** Whether the delays of the paths are different, and the far ones worth theirs. */
-function differ(paths: readonly Path[]): boolean {
+/** Whether the delays of the paths are different, and those that are longer are of use. */
+function isWorthIt(paths: readonly Path[]): boolean {
   let leastUs = Number.POSITIVE_INFINITY
-  let mostUs = Number.NEGATIVE_INFINITY
-  for (const { rate } of paths) {
-    leastUs = Math.min(leastUs, rate.baseUs)
-    mostUs = Math.max(mostUs, rate.baseUs)
-  }
-  if (!(mostUs - leastUs > UNEVEN_US)) return false
-  if (!(mostUs - leastUs > FAR_US)) return true
+  for (const { rate } of paths) leastUs = Math.min(leastUs, rate.baseUs)
   let near = 0
   let nearCarries = 0
+  let others = 0
   let far = 0
   for (const { rate, rateOutBytesPerSec } of paths) {
-    if (rate.baseUs > leastUs + FAR_US) {
-      far += rate.rateBytesPerSec
-    } else {
+    if (rate.baseUs <= leastUs + UNEVEN_US) {
       near += rate.rateBytesPerSec
       nearCarries += rateOutBytesPerSec
+    } else {
+      others += rate.rateBytesPerSec
+      if (rate.baseUs > leastUs + FAR_US) far += rate.rateBytesPerSec
     }
   }
-  return far >= FAR_SHARE_MIN * (near + far) && nearCarries >= NEAR_FULL_SHARE * near
+  if (others === 0 || nearCarries < NEAR_FULL_SHARE * near) return false
+  return far === 0 || far >= FAR_SHARE_MIN * (near + others)
 }
