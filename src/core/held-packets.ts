@@ -6,7 +6,7 @@ export const NONE = -1
 /**
  * Packets that wait for an earlier one of their bucket. Three views of the same nodes: a hash table by bucket and
  * sequence, a list per bucket in order of sequence, and one list of all in order of arrival. Everything is taken by
- * the constructor: about 56 bytes × capacity.
+ * the constructor: about 57 bytes × capacity.
  */
 export class HeldPackets {
   count = 0

@@ -165,8 +165,7 @@ export class Resequencer {
       this.held.first[bucket] === NONE &&
       bucket !== BUCKET_UNORDERED
     ) {
-      this.expected[bucket] = (sequence + 1) & SEQUENCE_MASK
-      this.deliverNext(slot, bucket, stampUs, flags, now)
+      this.deliver(slot, bucket, sequence, stampUs, flags, now)
     } else if (bucket === BUCKET_UNORDERED) {
       this.receiveUnordered(slot, sequence)
     } else {
@@ -394,7 +393,7 @@ export class Resequencer {
     this.holePlace[bucket] = NONE
   }
 
-  /** Delivers the expected packet of a bucket. */
+  /** Delivers the expected packet of a bucket, unless it is to be held back, or one before it still is. */
   private deliver(
     slot: number,
     bucket: number,
@@ -405,11 +404,6 @@ export class Resequencer {
   ): void {
     if (this.missingCount[bucket] !== 0) this.clearMissing(bucket, sequence)
     this.expected[bucket] = (sequence + 1) & SEQUENCE_MASK
-    this.deliverNext(slot, bucket, stampUs, flags, now)
-  }
-
-  /** Lets a packet go that is in order, unless it is to be held back, or one before it still is. */
-  private deliverNext(slot: number, bucket: number, stampUs: number, flags: number, now: Instant): void {
     const isEven = this.equalise || (flags & PacketFlag.Even) !== 0
     if (isEven || this.evenDelay.remains(bucket) || this.equaliser.mayHold(this.dueAt[bucket]!))
       this.even(slot, bucket, stampUs, flags, now)
