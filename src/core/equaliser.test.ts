@@ -51,6 +51,14 @@ test('a time that cannot be stops nothing for longer than the greatest spread', 
   expect(releasedAt(EQUALISER_SPREAD_US_MAX)).toEqual([1])
 })
 
+test('is on time again after everything was let go early', () => {
+  equaliser.push(1, 300_000, 0)
+  equaliser.releaseAll()
+  expect(releasedAt(0)).toEqual([1])
+  equaliser.push(2, 1000, 0)
+  expect(releasedAt(1000)).toEqual([2])
+})
+
 test('goes on after a pause of any length', () => {
   equaliser.push(1, 1000, 0)
   const now = 3600 * SECOND

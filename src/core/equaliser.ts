@@ -13,7 +13,7 @@ const NONE = -1
 /**
  * Where ordered packets wait until they are old enough for the TCP inside. With the policy `bond` that is as old as they
  * would be by the slowest path alive: one constant delay whichever path a packet took, from its first packet on. So
- * is for long transfers, only that it begins later (long-transfers.ts).
+ * it is for long transfers, only that it begins later (long-transfers.ts).
  *
  * Stands between the resequencer's order and the TUN: a wheel of {@link TICKS}, each a list of slots, so that flows
  * with different delays do not wait for each other. What is pushed for one instant leaves in the order of the calls.
@@ -88,7 +88,6 @@ export class Equaliser {
       this.output.push(slot)
       slot = next[slot]!
     }
-    this.leftTick = this.firstTick
     if (this.count === 0) return
     do this.firstTick++
     while (heads[this.firstTick & (TICKS - 1)] === NONE)
