@@ -34,7 +34,7 @@ it('goes gradually when it is not asked for any more', () => {
   const delay = new EvenDelay()
   run(delay, true, SECOND, 1 * SECOND)
   const delays = run(delay, false, 2 * SECOND, 3 * SECOND)
-  expect(delays[(1 * SECOND) / STEP_US]).toBeGreaterThan(150 * MILLISECOND)
+  expect(delays[(0.5 * SECOND) / STEP_US]).toBeGreaterThan(150 * MILLISECOND)
   expect(delays.at(-1)).toBe(0)
   expect(delay.remains(BUCKET)).toBe(false)
 })

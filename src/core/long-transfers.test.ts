@@ -38,20 +38,20 @@ beforeEach(() => {
   now = 1000 * SECOND
 })
 
-/** So many packets each 10 ms. Returns when the transfer began to be evened, in seconds from here on. */
+/** So many packets each 10 ms. Returns when a transfer last began or ceased to be evened, in seconds from here on. */
 function send(seconds: number, packetsPerStep = PACKETS_PER_STEP, bucket = BUCKET): number | undefined {
-  let begun: number | undefined
+  let changed: number | undefined
   const from = now
   for (; now < from + seconds * SECOND; now += STEP_US) {
     sequences.set(bucket, flows.sequenceOf(bucket) + packetsPerStep)
-    if (transfers.watch(flows, paths, now)) begun = (now - from) / SECOND
+    if (transfers.watch(flows, paths, now)) changed = (now - from) / SECOND
   }
-  return begun
+  return changed
 }
 
 describe('a long transfer over paths of different delay', () => {
   it('is evened shortly before ten seconds are over, and stays so while it pauses for a moment', () => {
-    const begun = send(12)
+    const begun = send(15)
     expect(begun).toBeGreaterThan(8)
     expect(begun).toBeLessThan(9.5)
     expect(transfers.flags[BUCKET]).toBe(PacketFlag.Even)
@@ -66,6 +66,27 @@ describe('a long transfer over paths of different delay', () => {
     expect(transfers.flags[BUCKET]).toBe(0)
     expect(send(8)).toBeUndefined()
     expect(send(2)).toBeDefined()
+  })
+
+  it('that fares worse then is left alone for good', () => {
+    send(9)
+    expect(transfers.flags[BUCKET]).toBe(PacketFlag.Even)
+    const judged = send(6, PACKETS_PER_STEP / 3)
+    expect(judged).toBeGreaterThan(3)
+    expect(judged).toBeLessThan(5)
+    expect(transfers.flags[BUCKET]).toBe(0)
+    send(10)
+    send(0.3, 0)
+    expect(send(30)).toBeUndefined()
+    // The next one by the same ports is another one.
+    send(3, 0)
+    expect(send(12)).toBeDefined()
+  })
+
+  it('is judged once: what has less much later has other reasons', () => {
+    send(20)
+    expect(send(20, PACKETS_PER_STEP / 3)).toBeUndefined()
+    expect(transfers.flags[BUCKET]).toBe(PacketFlag.Even)
   })
 
   it('whose chance has passed has another one as long after it was quiet', () => {

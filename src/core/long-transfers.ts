@@ -9,7 +9,7 @@
  * policy `bond`, would suit BBR better still, but then every page waits for the satellite, too. Of UDP nothing is evened:
  * much of it is pictures of somebody who is talking.
  */
-import { type Instant, MILLISECOND, SECOND } from '../base/time.js'
+import { type Instant, MILLISECOND, NEVER, SECOND } from '../base/time.js'
 import { BUCKETS, PacketFlag, SEQUENCE_MASK } from '../wire/message.js'
 import type { FlowTable } from './flow-table.js'
 import type { Path } from './path.js'
@@ -17,15 +17,23 @@ import type { Path } from './path.js'
 const WATCH_US = 100 * MILLISECOND
 /** A transfer has that many packets in this time, about 1 Mbit/s, */
 const BUSY_PACKETS_MIN = 9
-/** ... and with less than this share of what it usually has it is quiet, */
-const BUSY_SHARE_MIN = 0.3
-/** ... or over, if it stays so for so long. */
+/** ... or is over, if it has had fewer for so long. */
 const OVER_US = 2 * SECOND
-const USUAL_WEIGHT = 0.2
+/** What it usually has is a mean of about a second. */
+const USUAL_WEIGHT = 0.1
+/** With less than this share of that it is quiet. */
+const QUIET_SHARE = 0.3
 /** It is evened from this age on: BBR's 10 s, less what it takes the delay to rise. */
 const EVEN_FROM_US = 8_500 * MILLISECOND
 /** Later BBR has looked already. It looks again 10 s after it was quiet. */
 const EVEN_UNTIL_US = 9_800 * MILLISECOND
+/**
+ * So long after that it has to have most of what it had before. If BBR saw a lower round trip late, it looks later than was
+ * to be expected and gets a fraction until then (model, beside a satellite: 2 to 7 of 20 Mbit/s), and even after that it
+ * takes minutes to find its rate again. A transfer with a small window has less for good. Neither is evened again.
+ */
+const JUDGED_AFTER_US = 4 * SECOND
+const KEPT_SHARE_MIN = 0.6
 /** Paths whose delays are no further apart are even enough: the queues in them are apart by as much. */
 const UNEVEN_US = 2 * MILLISECOND
 /** The nearest paths carry so much of what they can: else the transfer needs no others. */
@@ -43,13 +51,17 @@ export class LongTransfers {
   /** By bucket: its next sequence when it was last looked at, and the packets that it usually has in {@link WATCH_US}. */
   private readonly sequence = new Uint32Array(BUCKETS)
   private readonly usual = new Float64Array(BUCKETS)
+  /** When the transfer began, or was last quiet (never: it is not evened again); and when it was last busy. */
   private readonly since = new Float64Array(BUCKETS)
   private readonly busyAt = new Float64Array(BUCKETS)
+  /** Of those that are even: when they are judged, and by what they had before. */
+  private readonly judgedAt = new Float64Array(BUCKETS)
+  private readonly usualBefore = new Float64Array(BUCKETS)
   private watchedAt: Instant = Number.NEGATIVE_INFINITY
 
   /**
    * Called many times a second while there is traffic, with the paths that may carry it. Returns whether a transfer
-   * begins to be evened.
+   * begins to be evened, or ceases to be as it fared worse.
    */
   watch(flows: Pick<FlowTable, 'sequenceOf' | 'isTcp'>, paths: readonly Path[], now: Instant): boolean {
     const steps = (now - this.watchedAt) / WATCH_US
@@ -58,40 +70,60 @@ export class LongTransfers {
     // The other end does not know which path gets nothing at present, and would wait for it.
     const mayEven = !paths.some((path) => path.leftOut)
     const worthIt = mayEven && isWorthIt(paths)
-    let begun = false
+    let changed = false
     for (let bucket = 1; bucket < BUCKETS; bucket++) {
       const sequence = flows.sequenceOf(bucket)
       const packets = ((sequence - this.sequence[bucket]!) & SEQUENCE_MASK) / steps
       this.sequence[bucket] = sequence
-      if (packets === 0 && this.usual[bucket] === 0) continue
+      if (packets < BUSY_PACKETS_MIN && this.usual[bucket] === 0) continue
       this.meet(bucket, packets, now)
       if (!mayEven) {
         this.flags[bucket] = 0
-      } else if (worthIt && this.flags[bucket] === 0 && this.isOfAge(bucket, now) && flows.isTcp(bucket)) {
+      } else if (this.flags[bucket] !== 0) {
+        if (this.hasFailed(bucket, now)) changed = true
+      } else if (worthIt && this.isOfAge(bucket, now) && flows.isTcp(bucket)) {
         this.flags[bucket] = PacketFlag.Even
-        begun = true
+        this.judgedAt[bucket] = now + JUDGED_AFTER_US
+        this.usualBefore[bucket] = this.usual[bucket]!
+        changed = true
       }
     }
-    return begun
+    return changed
   }
 
   private meet(bucket: number, packets: number, now: Instant): void {
     const usual = this.usual[bucket]!
-    if (packets >= Math.max(BUSY_PACKETS_MIN, BUSY_SHARE_MIN * usual)) {
-      if (usual === 0) this.since[bucket] = now
-      this.usual[bucket] = usual + (packets - usual) * USUAL_WEIGHT
+    if (usual === 0) {
+      this.usual[bucket] = packets
+      this.since[bucket] = now
+      this.busyAt[bucket] = now
+      return
+    }
+    this.usual[bucket] = usual + (packets - usual) * USUAL_WEIGHT
+    if (packets >= BUSY_PACKETS_MIN) {
       this.busyAt[bucket] = now
     } else if (now - this.busyAt[bucket]! > OVER_US) {
       this.usual[bucket] = 0
       this.flags[bucket] = 0
-    } else if (now - this.since[bucket]! > EVEN_UNTIL_US) {
-      this.since[bucket] = now
+      return
     }
+    const isOld = now - this.since[bucket]! > EVEN_UNTIL_US
+    if (isOld && this.flags[bucket] === 0 && packets < QUIET_SHARE * usual) this.since[bucket] = now
   }
 
   private isOfAge(bucket: number, now: Instant): boolean {
     const ageUs = now - this.since[bucket]!
     return this.usual[bucket]! > 0 && ageUs >= EVEN_FROM_US && ageUs <= EVEN_UNTIL_US
+  }
+
+  /** Judges a transfer that is even, once. */
+  private hasFailed(bucket: number, now: Instant): boolean {
+    if (now < this.judgedAt[bucket]!) return false
+    this.judgedAt[bucket] = NEVER
+    if (this.usual[bucket]! >= KEPT_SHARE_MIN * this.usualBefore[bucket]!) return false
+    this.flags[bucket] = 0
+    this.since[bucket] = NEVER
+    return true
   }
 }
 

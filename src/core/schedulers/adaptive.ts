@@ -67,7 +67,7 @@ export class AdaptiveScheduler implements Scheduler {
   }
 
   watch(flows: FlowTable, now: Instant): void {
-    // What was found about the paths does not hold for a transfer that is evened from now on.
+    // What was found about the paths does not hold for a transfer that is evened from now on, or no longer.
     if (this.longTransfers.watch(flows, this.paths, now)) this.farPaths.useAll(this.paths)
   }
 
