@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ask } from '../src/control/client.js'
@@ -12,37 +12,38 @@ import { longestPause, type Stall, worstStall } from './stalls.js'
 import { quantile, rounded } from './statistics.js'
 import { TcpServer, tcpFlow } from './tcp.js'
 
-const watchProgram = join(dirname(fileURLToPath(import.meta.url)), 'loop-watch.js')
+const folder = dirname(fileURLToPath(import.meta.url))
+const watchProgram = join(folder, 'loop-watch.js')
+const bystanderProgram = join(folder, 'bystander.js')
 
 interface Stalls {
   main: Stall
   plane: Stall
 }
 
-/** A pair of plaits whose event loops are watched, and beside them a program that does nothing, to know the machine's pauses. */
+/** A pair of plaits whose event loops are watched, and on each processor a program that does nothing, to know the machine's pauses. */
 class WatchedPlait {
   private constructor(
     readonly plait: Plait,
-    private readonly bystander: Task,
-    private readonly files: Record<End | 'bystander', string>,
+    private readonly bystanders: readonly Task[],
+    private readonly files: Record<End, string>,
+    private readonly bystanderFiles: readonly string[],
   ) {}
 
   static async start(bench: Bench, config: readonly string[]): Promise<WatchedPlait> {
     const { network, options } = bench
     const { scheduler } = options
-    const files = {
-      a: network.path('watch-a'),
-      b: network.path('watch-b'),
-      bystander: network.path('watch-bystander'),
-    }
-    for (const file of Object.values(files)) writeFileSync(file, '')
+    const files = { a: network.path('watch-a'), b: network.path('watch-b') }
+    const bystanderFiles = processors().map((processor) => network.path(`watch-processor${processor}`))
+    for (const file of [...Object.values(files), ...bystanderFiles]) writeFileSync(file, '')
     const watch = ['--import', watchProgram]
-    // Real-time priority: it waits for nobody but the machine.
-    const bystander = network.task(
-      'a',
-      'env',
-      `PLAIT_LOOP_WATCH=${files.bystander}`,
-      ...['chrt', '--fifo', '1', process.execPath, ...watch, '--eval', 'setInterval(() => {}, 1e6)'],
+    const bystanders = processors().map((processor, index) =>
+      network.task(
+        'a',
+        'env',
+        `PLAIT_LOOP_WATCH=${bystanderFiles[index]}`,
+        ...[process.execPath, '--single-threaded', ...watch, bystanderProgram, String(processor)],
+      ),
     )
     const plait = await Plait.start(network, {
       name: 'watched',
@@ -52,12 +53,12 @@ class WatchedPlait {
       nodeArguments: watch,
       environment: (end) => ({ PLAIT_LOOP_WATCH: files[end] }),
     })
-    return new WatchedPlait(plait, bystander, files)
+    return new WatchedPlait(plait, bystanders, files, bystanderFiles)
   }
 
   async stop(): Promise<void> {
     await this.plait.stop()
-    await this.bystander.stop('SIGTERM', 5000)
+    await Promise.all(this.bystanders.map((task) => task.stop('SIGTERM', 5000)))
   }
 
   /** Of all threads, in ms: the worst stall, that without the machine's pauses, and the longest of these. */
@@ -66,18 +67,27 @@ class WatchedPlait {
     worst: { stallMsMax: number; ownStallMsMax: number; pauseMsMax: number }
   } {
     const of = (end: End): Stalls => ({
-      main: worstStall(this.files[end], this.files.bystander, true),
-      plane: worstStall(this.files[end], this.files.bystander, false),
+      main: worstStall(this.files[end], this.bystanderFiles, true),
+      plane: worstStall(this.files[end], this.bystanderFiles, false),
     })
     const detail = { a: of('a'), b: of('b') }
     const all = ENDS.flatMap((end) => [detail[end].main, detail[end].plane])
     const worst = {
       stallMsMax: Math.max(...all.map(({ worstMs }) => worstMs)),
       ownStallMsMax: Math.max(...all.map(({ ownMs }) => ownMs)),
-      pauseMsMax: longestPause(this.files.bystander),
+      pauseMsMax: longestPause(this.bystanderFiles),
     }
     return { detail, worst }
   }
+}
+
+/** Those that we may run on, by number. */
+function processors(): number[] {
+  const list = /^Cpus_allowed_list:\s*(\S+)/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]!
+  return list.split(',').flatMap((range) => {
+    const [first, last] = range.split('-').map(Number) as [number, number | undefined]
+    return Array.from({ length: (last ?? first) - first + 1 }, (_, index) => first + index)
+  })
 }
 
 /** Full speed for minutes, one way and then the other: memory and event loops. */

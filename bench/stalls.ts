@@ -36,20 +36,38 @@ function readLate(file: string): Late[] {
   return all.filter(({ at }) => at > from)
 }
 
+/** A time that a processor stood still, in ms of the monotonic clock. */
+interface Pause {
+  from: number
+  to: number
+}
+
 /**
- * The stalls of a program's main thread (0) or of the other ones, from the file that its loop-watch.ts wrote. `bystander` is
- * the file of one that does nothing and goes before everything: when it was late, the machine stood still.
+ * When the machine stood still, from the files of programs that do nothing and go before everything, one on each processor:
+ * times that any of them was late, those that overlap as one.
  */
-export function worstStall(file: string, bystander: string, ofMain: boolean): Stall {
-  const pauses = readLate(bystander)
+function readPauses(bystanders: readonly string[]): Pause[] {
+  const all = bystanders.flatMap((file) =>
+    readLate(file).map(({ at, lateMs }) => ({ from: at - lateMs, to: at })),
+  )
+  all.sort((a, b) => a.from - b.from)
+  const pauses: Pause[] = []
+  for (const pause of all) {
+    const last = pauses.at(-1)
+    if (last !== undefined && pause.from <= last.to) last.to = Math.max(last.to, pause.to)
+    else pauses.push({ ...pause })
+  }
+  return pauses
+}
+
+/** The stalls of a program's main thread (0) or of the other ones, from the file that its loop-watch.ts wrote. */
+export function worstStall(file: string, bystanders: readonly string[], ofMain: boolean): Stall {
+  const pauses = readPauses(bystanders)
   const worst = { worstMs: 0, ownMs: 0, workedMs: 0, waitedMs: 0 }
   for (const { thread, at, lateMs, workedMs, waitedMs } of readLate(file)) {
     if ((thread === 0) !== ofMain) continue
     let ownMs = lateMs
-    for (const pause of pauses) {
-      const overlap = Math.min(at, pause.at) - Math.max(at - lateMs, pause.at - pause.lateMs)
-      ownMs -= Math.max(0, overlap)
-    }
+    for (const { from, to } of pauses) ownMs -= Math.max(0, Math.min(at, to) - Math.max(at - lateMs, from))
     worst.worstMs = Math.max(worst.worstMs, rounded(lateMs, 1))
     if (ownMs <= worst.ownMs) continue
     worst.ownMs = rounded(ownMs, 1)
@@ -59,7 +77,7 @@ export function worstStall(file: string, bystander: string, ofMain: boolean): St
   return worst
 }
 
-/** The longest time that the machine stood still, in ms. */
-export function longestPause(bystander: string): number {
-  return rounded(Math.max(0, ...readLate(bystander).map(({ lateMs }) => lateMs)), 1)
+/** The longest time that a processor of the machine stood still, in ms. */
+export function longestPause(bystanders: readonly string[]): number {
+  return rounded(Math.max(0, ...readPauses(bystanders).map(({ from, to }) => to - from)), 1)
 }
