@@ -171,7 +171,7 @@ const SNAPSHOT: Snapshot = {
       packetsOut: 10,
       packetsIn: 20,
       resequencer: { held: 1, holesReleased: 2, late: 3, duplicates: 4 },
-      queue: { bytes: 1_440, packets: 1, acksThinned: 12 },
+      queue: { bytes: 1_440, packets: 1, acksThinned: 12, evened: 0 },
       paths: [
         {
           id: 0,
@@ -219,7 +219,7 @@ const SNAPSHOT: Snapshot = {
       packetsOut: 0,
       packetsIn: 0,
       resequencer: { held: 0, holesReleased: 0, late: 0, duplicates: 0 },
-      queue: { bytes: 0, packets: 0, acksThinned: 0 },
+      queue: { bytes: 0, packets: 0, acksThinned: 0, evened: 0 },
       paths: [],
     },
   ],
@@ -286,7 +286,13 @@ describe('plait status', () => {
     const snapshot: Snapshot = {
       ...SNAPSHOT,
       device: { ...SNAPSHOT.device, scheduler: 'adaptive' },
-      peers: [{ ...peer, paths: [{ ...peer.paths[0]!, rate: busy }, peer.paths[1]!] }],
+      peers: [
+        {
+          ...peer,
+          queue: { ...peer.queue, evened: 2 },
+          paths: [{ ...peer.paths[0]!, rate: busy }, peer.paths[1]!],
+        },
+      ],
       events: [
         { atS: 3_600, peer: 'server', path: 'lte', kind: 'path-state', text: 'probing → up: answered' },
         {
@@ -303,7 +309,8 @@ describe('plait status', () => {
     expect(why).toMatchInlineSnapshot(`
       "  path  link     estimate  limited by             queue   target  in flight  at most  last change
            0  dsl   47.2 Mbit/s  the link             5.20 ms  5.00 ms     123 kB  30.0 kB  5 s ago: up: answers
-           2  lte   1.50 Mbit/s  not used while down  0.00 ms  5.00 ms        0 B  30.0 kB  25 s ago: up → down: no answer for 1000 ms"
+           2  lte   1.50 Mbit/s  not used while down  0.00 ms  5.00 ms        0 B  30.0 kB  25 s ago: up → down: no answer for 1000 ms
+        2 long transfers have the delay of the slowest path, so as to fill all of them"
     `)
     expect(renderStatus(snapshot)).not.toContain('limited by')
     const weighted = renderStatus(SNAPSHOT, { why: true })

@@ -32,7 +32,8 @@ export function renderWhy(snapshot: Snapshot, peer: PeerSnapshot): string[] {
       scheduler === 'adaptive' ? estimate(path) : ['-', `scheduler ${scheduler}`, '-', '-', '-', '-']
     return [String(path.id), path.link, ...figures, lastChange(snapshot, peer, path)]
   })
-  return table([head, ...rows], [0, 2, 4, 5, 6, 7])
+  const { evened } = peer.queue
+  return [...table([head, ...rows], [0, 2, 4, 5, 6, 7]), ...(evened === 0 ? [] : [evenedText(evened)])]
 }
 
 function estimate(path: PathSnapshot): string[] {
@@ -45,6 +46,11 @@ function estimate(path: PathSnapshot): string[] {
     size(inFlightBytes),
     size(inFlightBytesMax),
   ]
+}
+
+function evenedText(count: number): string {
+  const transfers = count === 1 ? '1 long transfer has' : `${count} long transfers have`
+  return `  ${transfers} the delay of the slowest path, so as to fill all of them`
 }
 
 function lastChange(snapshot: Snapshot, peer: PeerSnapshot, path: PathSnapshot): string {

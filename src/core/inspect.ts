@@ -1,5 +1,5 @@
 import { type Instant, SECOND } from '../base/time.js'
-import { CIPHER_NAMES } from '../wire/message.js'
+import { CIPHER_NAMES, PacketFlag } from '../wire/message.js'
 import { formatAddress } from './address.js'
 import type { Device } from './device.js'
 import { carriesData } from './events.js'
@@ -35,9 +35,20 @@ function inspectPeer(peer: Peer, now: Instant): PeerFigures {
       late: resequencer.lateDelivered,
       duplicates: resequencer.duplicates,
     },
-    queue: { bytes: egress.bytes, packets: egress.packets, acksThinned: egress.acksThinned },
+    queue: {
+      bytes: egress.bytes,
+      packets: egress.packets,
+      acksThinned: egress.acksThinned,
+      evened: countEvened(peer.scheduler.flowFlags),
+    },
     paths: peer.paths.map((path) => inspectPath(path, peer, now)),
   }
+}
+
+function countEvened(flowFlags: Uint8Array): number {
+  let count = 0
+  for (const flags of flowFlags) if ((flags & PacketFlag.Even) !== 0) count++
+  return count
 }
 
 function stateOf(peer: Peer): PeerState {
