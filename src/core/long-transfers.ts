@@ -28,12 +28,15 @@ const EVEN_FROM_US = 8_500 * MILLISECOND
 /** Later BBR has looked already. It looks again 10 s after it was quiet. */
 const EVEN_UNTIL_US = 9_800 * MILLISECOND
 /**
- * So long after that it has to have most of what it had before. If BBR saw a lower round trip late, it looks later than was
- * to be expected and gets a fraction until then (model, beside a satellite: 2 to 7 of 20 Mbit/s), and even after that it
- * takes minutes to find its rate again. A transfer with a small window has less for good. Neither is evened again.
+ * So long after that it has to have such a share of what it had before. If BBR saw a lower round trip late, it looks later
+ * than was to be expected and gets a fraction until then (model, beside a satellite: 2 to 7 of 20 Mbit/s), and even after
+ * that it takes minutes to find its rate again; if it has looked it has half of what it had by then (kernel). A transfer with
+ * a small window has less for good. Neither is evened again. BBR's next look, at 20 s, is after that.
  */
-const JUDGED_AFTER_US = 4 * SECOND
-const KEPT_SHARE_MIN = 0.6
+const JUDGEMENTS = [
+  { afterUs: 5 * SECOND, keptShare: 0.4 },
+  { afterUs: 10 * SECOND, keptShare: 0.7 },
+]
 /** Paths whose delays are no further apart are even enough: the queues in them are apart by as much. */
 const UNEVEN_US = 2 * MILLISECOND
 /** The nearest paths carry so much of what they can: else the transfer needs no others. */
@@ -54,9 +57,10 @@ export class LongTransfers {
   /** When the transfer began, or was last quiet (never: it is not evened again); and when it was last busy. */
   private readonly since = new Float64Array(BUCKETS)
   private readonly busyAt = new Float64Array(BUCKETS)
-  /** Of those that are even: when they are judged, and by what they had before. */
-  private readonly judgedAt = new Float64Array(BUCKETS)
+  /** Of those that are even: since when, what they usually had before, and how often they have been judged. */
+  private readonly evenSince = new Float64Array(BUCKETS)
   private readonly usualBefore = new Float64Array(BUCKETS)
+  private readonly judged = new Uint8Array(BUCKETS)
   private watchedAt: Instant = Number.NEGATIVE_INFINITY
 
   /**
@@ -83,8 +87,9 @@ export class LongTransfers {
         if (this.hasFailed(bucket, now)) changed = true
       } else if (worthIt && this.isOfAge(bucket, now) && flows.isTcp(bucket)) {
         this.flags[bucket] = PacketFlag.Even
-        this.judgedAt[bucket] = now + JUDGED_AFTER_US
+        this.evenSince[bucket] = now
         this.usualBefore[bucket] = this.usual[bucket]!
+        this.judged[bucket] = 0
         changed = true
       }
     }
@@ -116,11 +121,12 @@ export class LongTransfers {
     return this.usual[bucket]! > 0 && ageUs >= EVEN_FROM_US && ageUs <= EVEN_UNTIL_US
   }
 
-  /** Judges a transfer that is even, once. */
+  /** Judges a transfer that is even, if it is time to. */
   private hasFailed(bucket: number, now: Instant): boolean {
-    if (now < this.judgedAt[bucket]!) return false
-    this.judgedAt[bucket] = NEVER
-    if (this.usual[bucket]! >= KEPT_SHARE_MIN * this.usualBefore[bucket]!) return false
+    const judgement = JUDGEMENTS[this.judged[bucket]!]
+    if (judgement === undefined || now - this.evenSince[bucket]! < judgement.afterUs) return false
+    this.judged[bucket]!++
+    if (this.usual[bucket]! >= judgement.keptShare * this.usualBefore[bucket]!) return false
     this.flags[bucket] = 0
     this.since[bucket] = NEVER
     return true
