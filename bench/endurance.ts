@@ -1,5 +1,4 @@
 import { readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ask } from '../src/control/client.js'
 import type { EventSnapshot } from '../src/core/snapshot.js'
@@ -12,9 +11,8 @@ import { longestPause, type Stall, worstStall } from './stalls.js'
 import { quantile, rounded } from './statistics.js'
 import { TcpServer, tcpFlow } from './tcp.js'
 
-const folder = dirname(fileURLToPath(import.meta.url))
-const watchProgram = join(folder, 'loop-watch.js')
-const bystanderProgram = join(folder, 'bystander.js')
+const watchProgram = fileURLToPath(new URL('./loop-watch.js', import.meta.url))
+const bystanderProgram = fileURLToPath(new URL('./bystander.js', import.meta.url))
 
 interface Stalls {
   main: Stall
