@@ -1,4 +1,4 @@
-import type { DurationUs, Instant } from '../src/base/time.js'
+import { type DurationUs, type Instant, MILLISECOND } from '../src/base/time.js'
 
 /** What a congestion control may know of its sender. Windows are in segments. */
 export interface SenderView {
@@ -33,6 +33,8 @@ export interface CongestionControl {
   window: number
   /** Segments per µs, Infinity: not paced. */
   pacePerUs: number
+  /** The connection is there; its round trip. */
+  onConnected(rttUs: DurationUs, now: Instant): void
   onAck(sample: AckSample, sender: SenderView): void
   /** Recovery begins: something was lost. */
   onLoss(now: Instant, sender: SenderView): void
@@ -66,6 +68,10 @@ export class Cubic implements CongestionControl {
   private recoveryDelivered = 0
   private recoveryAllowed = 0
   private recoveryFlight = 1
+
+  onConnected(): void {
+    // The first round tells enough.
+  }
 
   onAck(sample: AckSample, sender: SenderView): void {
     if (sample.rttUs >= 0) this.hyStart(sample.rttUs, sender)
@@ -204,6 +210,11 @@ export class Bbr implements CongestionControl {
   private extraRounds = 0
   private lumpSince: Instant = 0
   private lumpAcked = 0
+
+  onConnected(rttUs: DurationUs, now: Instant): void {
+    this.noteRtt(rttUs, now)
+    this.pacePerUs = (BBR_STARTUP_GAIN * this.window) / Math.max(rttUs, MILLISECOND)
+  }
 
   onAck(sample: AckSample, sender: SenderView): void {
     const { now } = sample

@@ -74,8 +74,9 @@ export interface TcpOptions {
 
 /**
  * One bulk TCP transfer: SACK with RACK loss detection (RFC 8985), undo by DSACK and by time stamps (RFC 3522),
- * retransmission timer (RFC 6298), and a congestion control. Segments are numbered, all of the same size; real headers go through the tunnel. No SYN or FIN
- * exchange: the connection is there when it begins.
+ * retransmission timer (RFC 6298), and a congestion control. Segments are numbered, all of the same size; real headers go
+ * through the tunnel. The sender asks for the connection, whose round trip is as a rule the least that it ever sees, as a
+ * SYN is so small. No FIN.
  */
 export class TcpSender implements SenderView {
   inFlight = 0
@@ -124,6 +125,9 @@ export class TcpSender implements SenderView {
   private paceNext: Instant = 0
   private armedAt: Instant = NEVER
   private generation = 0
+  private connected = false
+  private synAt: Instant = 0
+  private synsSent = 0
   private readonly timer: Handler
   private readonly fields = emptyFields()
   private readonly sample: AckSample = {
@@ -150,12 +154,43 @@ export class TcpSender implements SenderView {
         if (generation === this.generation) this.onTimer(now)
       },
     }
-    clock.call(options.from ?? 0, (now) => this.send(now))
+    clock.call(options.from ?? 0, (now) => this.connect(now))
+  }
+
+  // ---- connection --------------------------------------------------------------------------------------------------
+
+  private connect(now: Instant): void {
+    if (this.connected || now >= (this.options.until ?? NEVER)) return
+    this.synAt = now
+    const emitSyn = (then: Instant): void => {
+      emit(this.end, this.header, this.record, { ...emptyFields(), syn: true }, then)
+    }
+    const delay = this.options.hostDelayUs ?? 0
+    if (delay > 0) this.clock.call(now + delay, emitSyn)
+    else emitSyn(now)
+    this.clock.call(now + RTO_INITIAL_US * 2 ** this.synsSent++, (then) => this.connect(then))
+  }
+
+  private onConnected(now: Instant): void {
+    if (this.connected) return
+    this.connected = true
+    // Of several it is not known which one was answered.
+    if (this.synsSent === 1) {
+      const rttUs = now - this.synAt
+      this.minRttUs = rttUs
+      this.smooth(rttUs)
+      this.control.onConnected(rttUs, now)
+    }
+    this.send(now)
   }
 
   // ---- acknowledgements --------------------------------------------------------------------------------------------
 
   onSegment(fields: SegmentFields, now: Instant): void {
+    if (fields.syn) {
+      this.onConnected(now)
+      return
+    }
     const cumulative = this.segmentOf(fields.acknowledgement)
     const sample = this.sample
     sample.now = now
@@ -522,6 +557,10 @@ export class TcpReceiver {
   }
 
   onSegment(fields: SegmentFields, now: Instant): void {
+    if (fields.syn) {
+      this.emitLater({ ...emptyFields(), syn: true }, now)
+      return
+    }
     const base = this.expected * this.segmentBytes
     const difference = (fields.sequence - (base >>> 0)) | 0
     const segment = Math.round((base + difference) / this.segmentBytes)
@@ -584,6 +623,11 @@ export class TcpReceiver {
       if (fields.sackCount === 3) break
       this.addBlock(range.from, range.to)
     }
+    this.emitLater(fields, now)
+  }
+
+  /** Emits a segment once it has come from the host to its end of the tunnel. */
+  private emitLater(fields: SegmentFields, now: Instant): void {
     if (this.hostDelayUs > 0) {
       const late = { ...fields, sack: fields.sack.slice() }
       this.clock.call(now + this.hostDelayUs, (then) => {
