@@ -30,11 +30,11 @@ const EVEN_UNTIL_US = 9_800 * MILLISECOND
 /**
  * So long after that it has to have such a share of what it had before. If BBR saw a lower round trip late, it looks later
  * than was to be expected and gets a fraction until then (model, beside a satellite: 2 to 7 of 20 Mbit/s), and even after
- * that it takes minutes to find its rate again; if it has looked it has half of what it had by then (kernel). A transfer with
+ * that it takes minutes to find its rate again; if it has looked it has 0.7 to 1.5 of what it had by then (kernel). A transfer with
  * a small window has less for good. Neither is evened again. BBR's next look, at 20 s, is after that.
  */
 const JUDGEMENTS = [
-  { afterUs: 5 * SECOND, keptShare: 0.4 },
+  { afterUs: 6 * SECOND, keptShare: 0.4 },
   { afterUs: 10 * SECOND, keptShare: 0.7 },
 ]
 /** Paths whose delays are no further apart are even enough: the queues in them are apart by as much. */
