@@ -74,9 +74,9 @@ export interface TcpOptions {
 
 /**
  * One bulk TCP transfer: SACK with RACK loss detection (RFC 8985), undo by DSACK and by time stamps (RFC 3522),
- * retransmission timer (RFC 6298), and a congestion control. Segments are numbered, all of the same size; real headers go
- * through the tunnel. The sender asks for the connection, whose round trip is as a rule the least that it ever sees, as a
- * SYN is so small. No FIN.
+ * retransmission timer (RFC 6298, with Linux's deviation), and a congestion control. Segments are numbered, all of the
+ * same size; real headers go through the tunnel. The sender asks for the connection, whose round trip is as a rule the
+ * least that it ever sees, as a SYN is so small. No FIN.
  */
 export class TcpSender implements SenderView {
   inFlight = 0
@@ -108,7 +108,11 @@ export class TcpSender implements SenderView {
   private readonly lost: number[] = []
   private deliveredTime: Instant = 0
   private firstSentTime: Instant = 0
-  private rttVarianceUs = 0
+  private deviationUs = 0
+  private deviationMaxUs = 0
+  /** What the retransmission timer adds to the smoothed round trip. */
+  private timerMarginUs = 0
+  private roundEnd = 0
   private rackSentAt = -1
   private rackRttUs = 0
   private reorderingSeen = false
@@ -299,14 +303,30 @@ export class TcpSender implements SenderView {
       sample.ratePerUs = (this.delivered - sample.deliveredAtSend) / interval
   }
 
+  /**
+   * Round trip and deviation as Linux has them (tcp_rtt_estimator): the largest deviation of a round trip counts for the
+   * timer, at least 200 ms, and comes down by a quarter of the difference each round trip.
+   */
   private smooth(rttUs: DurationUs): void {
     if (this.smoothedRttUs === 0) {
       this.smoothedRttUs = rttUs
-      this.rttVarianceUs = rttUs / 2
+      this.deviationUs = rttUs / 2
+      this.timerMarginUs = Math.max(4 * this.deviationUs, RTO_MIN_US)
+      this.deviationMaxUs = this.timerMarginUs / 4
+      this.roundEnd = this.next
       return
     }
-    this.rttVarianceUs += 0.25 * (Math.abs(rttUs - this.smoothedRttUs) - this.rttVarianceUs)
-    this.smoothedRttUs += 0.125 * (rttUs - this.smoothedRttUs)
+    const errorUs = rttUs - this.smoothedRttUs
+    this.smoothedRttUs += errorUs / 8
+    const growthUs = Math.abs(errorUs) - this.deviationUs
+    // A round trip that is shorter than usual is no reason for a longer timer.
+    this.deviationUs += errorUs < 0 && growthUs > 0 ? growthUs / 32 : growthUs / 4
+    this.deviationMaxUs = Math.max(this.deviationMaxUs, this.deviationUs)
+    this.timerMarginUs = Math.max(this.timerMarginUs, 4 * this.deviationMaxUs)
+    if (this.una <= this.roundEnd) return
+    this.timerMarginUs -= (this.timerMarginUs - 4 * this.deviationMaxUs) / 4
+    this.deviationMaxUs = RTO_MIN_US / 4
+    this.roundEnd = this.next
   }
 
   /** Nothing was lost, it was late (RFC 3522): what is marked as lost and not sent again is under way. */
@@ -397,10 +417,7 @@ export class TcpSender implements SenderView {
       this.rtoAt = NEVER
       return
     }
-    const base =
-      this.smoothedRttUs > 0
-        ? Math.max(RTO_MIN_US + this.smoothedRttUs, this.smoothedRttUs + 4 * this.rttVarianceUs)
-        : RTO_INITIAL_US
+    const base = this.smoothedRttUs > 0 ? this.smoothedRttUs + this.timerMarginUs : RTO_INITIAL_US
     this.rtoAt = now + base * this.backoff
   }
 
