@@ -4,7 +4,7 @@
  * time that the thread worked meanwhile, and the time that it waited for a processor (schedstat, kernel's
  * Documentation/scheduler/sched-stats.rst). The first line tells when it began.
  */
-import { appendFileSync, openSync, readSync } from 'node:fs'
+import { appendFile, openSync, readSync } from 'node:fs'
 import { threadId } from 'node:worker_threads'
 
 const PERIOD_MS = 2
@@ -28,9 +28,10 @@ if (file !== undefined) {
       lines += `${threadId} ${parts.map((ms) => ms.toFixed(2)).join(' ')}\n`
     }
     ;[at, worked, waited] = [now, workedNow!, waitedNow!]
-    if (now < writeAt) return
+    if (now < writeAt || lines === '') return
     writeAt = now + 1000
-    appendFileSync(file, lines)
+    // Not by this thread: a disk may take its time.
+    appendFile(file, lines, () => {})
     lines = ''
   }, PERIOD_MS).unref()
 }
