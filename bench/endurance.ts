@@ -32,10 +32,11 @@ class WatchedPlait {
     const { network, options } = bench
     const { scheduler } = options
     const files = { a: network.path('watch-a'), b: network.path('watch-b') }
-    const bystanderFiles = processors().map((processor) => network.path(`watch-processor${processor}`))
+    const numbers = processors()
+    const bystanderFiles = numbers.map((processor) => network.path(`watch-processor${processor}`))
     for (const file of [...Object.values(files), ...bystanderFiles]) writeFileSync(file, '')
     const watch = ['--import', watchProgram]
-    const bystanders = processors().map((processor, index) =>
+    const bystanders = numbers.map((processor, index) =>
       network.task(
         'a',
         'env',
@@ -154,25 +155,27 @@ export async function rekeys(bench: Bench): Promise<Record<string, unknown>> {
   return { rekeys: figures }
 }
 
-/** A hundred status requests a second during a transfer of a minute, beside the same transfer without them. */
+/** A hundred status requests a second during a transfer of a minute, at one end and at both, beside the same without. */
 export async function statusRequests(bench: Bench): Promise<Record<string, unknown>> {
   const { network, options, detail } = bench
   const watched = await WatchedPlait.start(bench, [])
   const { plait } = watched
   const server = await TcpServer.start(network, 'b')
-  const gbit = { with: [] as number[], without: [] as number[] }
+  const gbit = { without: [] as number[], one: [] as number[], both: [] as number[] }
+  const asking = { without: [], one: ['b'], both: ENDS } as const
   const seconds = Math.round(60 / options.runs)
   let [asked, failed] = [0, 0]
   for (let run = 0; run < options.runs; run++) {
-    gbit.without.push(rounded((await tcpFlow(network, plait, 'up', seconds)).gbit, 3))
-    const timers = ENDS.map((end) =>
-      setInterval(() => {
-        asked++
-        ask(plait.socket(end), 'status', {}).catch(() => failed++)
-      }, 10),
-    )
-    gbit.with.push(rounded((await tcpFlow(network, plait, 'up', seconds)).gbit, 3))
-    for (const timer of timers) clearInterval(timer)
+    for (const how of ['without', 'one', 'both'] as const) {
+      const timers = asking[how].map((end) =>
+        setInterval(() => {
+          asked++
+          ask(plait.socket(end), 'status', {}).catch(() => failed++)
+        }, 10),
+      )
+      gbit[how].push(rounded((await tcpFlow(network, plait, 'up', seconds)).gbit, 3))
+      for (const timer of timers) clearInterval(timer)
+    }
     await delay(500)
   }
   await server.stop()
@@ -183,8 +186,9 @@ export async function statusRequests(bench: Bench): Promise<Record<string, unkno
     status: {
       asked,
       failed,
-      gbitWith: rounded(quantile(gbit.with, 0.5)),
       gbitWithout: rounded(quantile(gbit.without, 0.5)),
+      gbitOneEnd: rounded(quantile(gbit.one, 0.5)),
+      gbitBothEnds: rounded(quantile(gbit.both, 0.5)),
       ...stalls.worst,
     },
   }

@@ -135,6 +135,7 @@ expect:
   expect(run.outcome.faults).toEqual([])
   expect(run.verdicts[0]!.ok).toBe(true)
   expect(run.verdicts[0]!.reference! / 1e6).toBeGreaterThan(8)
+  // The line's 9.17, and what a hole at the window's start still held back; both links have 15.6.
   expect(run.verdicts[0]!.reference! / 1e6).toBeLessThan(9.5)
 })
 

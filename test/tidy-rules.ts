@@ -206,7 +206,6 @@ export const noMachinePaths: Rule = (files) =>
 const LINES_MAX = 500
 /** Why a file may be longer. An entry that is not needed any more is a fault, too. */
 const LONG_FILES: Record<string, string> = {
-  'sim/tcp.ts': 'one TCP sender with loss recovery: its parts have one caller each and share all state',
   'src/core/fuzz.test.ts': 'one harness for every message type and frame; its cases share all of its set-up',
   'src/config/bad-files.test.ts': 'a table of faulty files with the fault that each must give',
 }

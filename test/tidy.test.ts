@@ -137,9 +137,9 @@ const RULES: { name: string; rule: Rule; bad: SourceFile[]; complaints: string[]
       file('a.ts', lines(501)),
       file('b.ts', lines(500)),
       file('c.md', lines(900)),
-      file('sim/tcp.ts', lines(20)),
+      file('src/core/fuzz.test.ts', lines(20)),
     ],
-    complaints: ['a.ts: 501 lines', 'sim/tcp.ts: only 20 lines'],
+    complaints: ['a.ts: 501 lines', 'src/core/fuzz.test.ts: only 20 lines'],
   },
   {
     name: 'every native source is built',
