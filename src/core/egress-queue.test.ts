@@ -152,6 +152,24 @@ describe('EgressQueue', () => {
     expect(pool.freeCount).toBe(SLOTS)
   })
 
+  it('lets ACKs go before bulk, but not starve it', () => {
+    const half = { acks: 0, bulk: 0 }
+    for (let i = 0; i < 40; i++) enqueue('bulk', 1, Bulk, 1440)
+    for (let i = 0; i < 1500; i++) enqueue('ack', 0, PureAck, 60)
+    const order = Array.from({ length: 600 }, () => dequeue()!)
+    expect(order.indexOf('bulk')).toBe(Math.ceil(16_384 / (60 + LAYERS_BYTES)))
+    for (const name of order.slice(order.indexOf('bulk'))) {
+      if (name === 'ack') half.acks += 60 + LAYERS_BYTES
+      else half.bulk += 1440 + LAYERS_BYTES
+    }
+    expect(half.bulk / half.acks).toBeCloseTo(1, 1)
+    queue.acksWait = true
+    expect(queue.peekClass()).toBe(queue.bytesBulk > 0 ? Bulk : -1)
+    queue.acksWait = false
+    const rest = dequeueAll()
+    expect(rest.slice(rest.lastIndexOf('bulk') + 1).length).toBeGreaterThan(300)
+  })
+
   it('releases everything on clear, and works on', () => {
     for (let i = 0; i < 5; i++) enqueue('bulk', i + 1)
     enqueue('ack', 0, PureAck)
@@ -235,18 +253,22 @@ describe('CoDel in the queue', () => {
   })
 })
 
+/** What a packet's layers around it add on the wire. */
+const LAYERS_BYTES = 60
+
 /** FQ without CoDel, from arrays of objects. */
 class OracleQueue {
   private flows = new Map<number, { names: { name: string; bytes: number; at: number }[]; deficit: number }>()
   private fresh: number[] = []
   private old: number[] = []
-  private first: { name: string; packetClass: number; at: number }[] = []
+  private first: { name: string; packetClass: number; bytes: number; at: number }[] = []
+  private ackAhead = 16_384
   dropped = 0
   constructor(private readonly bytesMax: number) {}
 
   enqueue(name: string, bucket: number, packetClass: number, bytes: number, at: number): void {
     if (packetClass !== Bulk) {
-      this.first.push({ name, packetClass, at })
+      this.first.push({ name, packetClass, bytes, at })
       return
     }
     const flow = this.flows.get(bucket) ?? { names: [], deficit: 0 }
@@ -268,15 +290,32 @@ class OracleQueue {
   }
 
   dequeue(now: number): string | undefined {
-    for (const packetClass of [RealTime, PureAck]) {
-      for (;;) {
-        const index = this.first.findIndex((each) => each.packetClass === packetClass)
-        if (index < 0) break
-        const [packet] = this.first.splice(index, 1)
-        if (now - packet!.at <= SECOND) return packet!.name
-        this.dropped++
+    return (
+      this.dequeueFirst(RealTime, now) ??
+      (this.ackAhead > 0 || !this.bulkWaits ? this.dequeueFirst(PureAck, now) : undefined) ??
+      this.dequeueBulk(now) ??
+      this.dequeueFirst(PureAck, now)
+    )
+  }
+
+  private get bulkWaits(): boolean {
+    return [...this.flows.values()].some((each) => each.names.length > 0)
+  }
+
+  private dequeueFirst(packetClass: number, now: number): string | undefined {
+    for (;;) {
+      const index = this.first.findIndex((each) => each.packetClass === packetClass)
+      if (index < 0) return undefined
+      const [packet] = this.first.splice(index, 1)
+      if (now - packet!.at <= SECOND) {
+        if (packetClass === PureAck && this.bulkWaits) this.ackAhead -= packet!.bytes + LAYERS_BYTES
+        return packet!.name
       }
+      this.dropped++
     }
+  }
+
+  private dequeueBulk(now: number): string | undefined {
     for (;;) {
       const isFresh = this.fresh.length > 0
       const list = isFresh ? this.fresh : this.old
@@ -296,7 +335,8 @@ class OracleQueue {
       const packet = flow.names.shift()
       if (packet !== undefined) {
         flow.deficit -= packet.bytes
-        if ([...this.flows.values()].every((each) => each.names.length === 0)) {
+        this.ackAhead = Math.min(16_384, this.ackAhead + packet.bytes + LAYERS_BYTES)
+        if (!this.bulkWaits) {
           this.fresh = []
           this.old = []
         }
@@ -313,7 +353,7 @@ describe('EgressQueue beside its oracle', () => {
     const step = fc.record({
       pull: fc.boolean(),
       bucket: fc.integer({ min: 1, max: 4 }),
-      packetClass: fc.constantFrom(RealTime, PureAck, Bulk, Bulk, Bulk, Bulk),
+      packetClass: fc.constantFrom(RealTime, PureAck, PureAck, Bulk, Bulk, Bulk),
       bytes: fc.integer({ min: 40, max: 1500 }),
       us: fc.constantFrom(0, 1, 1000, 400_000),
     })
