@@ -33,6 +33,14 @@ describe.each<[Mode, number]>([
   )
 })
 
+test.each<[number, string]>([
+  [5460, 'ACKs of a fast download starved what went the other way'],
+  [7204, 'feedback of a session by which nothing is sent went by a dead path for ever'],
+])('liveness seed %i: %s', (seed) => {
+  const outcome = playSeed('liveness', seed, primitives, 0.25)
+  expect(outcome.faults, describeOutcome(outcome)).toEqual([])
+})
+
 test('each mode gives the same trace for the same seed', () => {
   for (const mode of MODE_NAMES) {
     const first = playSeed(mode, 5, primitives, MINUTES)

@@ -88,11 +88,27 @@ export function sendDueFeedback(device: Device, session: Session, now: Instant):
     if (!mayCarry(path, session) || dueOn(path, session, ordinary, fastestUs) > now) continue
     if (via === undefined || path.feedbackAt < via.feedbackAt) via = path
   }
-  // Any channel of the session is better than silence.
-  const channel = via?.channel ?? session.channels.find((each) => each && each.newest >= 0)
+  const channel = via?.channel ?? anyChannel(session)
   if (channel) sendFeedback(device, session, channel, now)
   // Otherwise the channels it came on are closed: there is nothing to tell of.
   else told(session)
+}
+
+/**
+ * Of a session by which no path sends, as of two that both ends began at once: a channel on a path that is well all the same,
+ * the one that waited longest; else any on which something came, which is better than silence.
+ */
+function anyChannel(session: Session): Channel | undefined {
+  let best: Channel | undefined
+  for (const channel of session.channels) {
+    if (!channel || channel.newest < 0) continue
+    if (best === undefined || preference(channel) > preference(best)) best = channel
+  }
+  return best
+}
+
+function preference({ joined, path }: Channel): number {
+  return joined && carriesData(path.state) ? -path.feedbackAt : Number.NEGATIVE_INFINITY
 }
 
 /** Whether a packet with room that is sealed on `via` at `now` is to carry feedback. Asked once per run of packets. */
