@@ -35,13 +35,13 @@ class WatchedPlait {
     const numbers = processors()
     const bystanderFiles = numbers.map((processor) => network.path(`watch-processor${processor}`))
     for (const file of [...Object.values(files), ...bystanderFiles]) writeFileSync(file, '')
-    const watch = ['--import', watchProgram]
     const bystanders = numbers.map((processor, index) =>
       network.task(
         'a',
         'env',
         `PLAIT_LOOP_WATCH=${bystanderFiles[index]}`,
-        ...[process.execPath, '--single-threaded', ...watch, bystanderProgram, String(processor)],
+        ...[process.execPath, '--single-threaded', '--import', watchProgram],
+        ...[bystanderProgram, String(processor)],
       ),
     )
     const plait = await Plait.start(network, {
@@ -49,8 +49,7 @@ class WatchedPlait {
       number: 5,
       links: ['link1'],
       config: [...(scheduler === undefined ? [] : [`scheduler: ${scheduler}`]), ...config],
-      nodeArguments: watch,
-      environment: (end) => ({ PLAIT_LOOP_WATCH: files[end] }),
+      environment: (end) => ({ PLAIT_LOOP_WATCH: files[end], NODE_OPTIONS: `--import=${watchProgram}` }),
     })
     return new WatchedPlait(plait, bystanders, files, bystanderFiles)
   }

@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { ask } from '../src/control/client.js'
 import type { Snapshot } from '../src/core/snapshot.js'
 import { type Task, waitUntil } from '../src/lab/processes.js'
-import { mainProgram } from '../src/lab/programs.js'
+import { plaitProgram } from '../src/lab/programs.js'
 import { ENDS, type End, LAN_NETWORK, type Network, otherEnd, SERVER_ADDRESS } from './network.js'
 import type { Tunnel } from './tunnel.js'
 
@@ -15,8 +15,6 @@ export interface PlaitOptions {
   readonly links: readonly string[]
   /** Further lines of both configurations. The default configuration has none. */
   readonly config?: readonly string[]
-  /** Arguments of Node, before the program. */
-  readonly nodeArguments?: readonly string[]
   readonly environment?: (end: End) => Readonly<Record<string, string>>
   /** The hosts behind the ends belong to this tunnel. */
   readonly lan?: boolean
@@ -47,9 +45,8 @@ export class Plait implements Tunnel {
       writeFileSync(plait.file(end, 'yaml'), plait.configText(end, keys), { mode: 0o600 })
     }
     for (const end of ENDS) {
-      const words = [...(options.nodeArguments ?? []), mainProgram, 'up', plait.file(end, 'yaml')]
       const variables = Object.entries(options.environment?.(end) ?? {}).map((pair) => pair.join('='))
-      const task = network.task(end, 'env', ...variables, process.execPath, ...words)
+      const task = network.task(end, 'env', ...variables, plaitProgram, 'up', plait.file(end, 'yaml'))
       plait.tasks.set(end, task)
       plait.pids[end] = task.child.pid!
     }

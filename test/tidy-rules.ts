@@ -145,7 +145,7 @@ function isMemberName(node: ts.Identifier): boolean {
 // ---- nothing dead -------------------------------------------------------------------------------------------------
 
 /**
- * Entry points are the programs that package.json, scripts/ or docs/ name as `dist/….js`, which must be there, and the
+ * Entry points are the programs that package.json, bin/, scripts/ or docs/ name as `dist/….js`, which must be there, and the
  * tests. What only its own test imports is dead all the same.
  */
 export const noDeadFiles: Rule = (files) => {
@@ -154,7 +154,7 @@ export const noDeadFiles: Rule = (files) => {
   const missing: string[] = []
   const open: string[] = [...sources.keys()].filter((path) => isTest(path) || path === 'vitest.config.ts')
   for (const file of files) {
-    if (file.path !== 'package.json' && !/^(scripts|docs|\.ci)\//.test(file.path)) continue
+    if (file.path !== 'package.json' && !/^(bin|scripts|docs|\.ci)\//.test(file.path)) continue
     for (const [name, program] of file.text.matchAll(/dist\/([\w./-]+)\.js/g)) {
       open.push(`${program}.ts`)
       if (sources.has(`${program}.ts`)) continue

@@ -29,7 +29,8 @@ const NOT_OURS = new Set([
   'vectors',
   'vendor',
 ])
-const TEXT = /(\.(ts|js|mjs|json|c|h|md|yaml|yml|html|css|svg|sh|gyp|service)|\/(demo|test|run|LICENSE))$/
+const TEXT =
+  /(\.(ts|js|mjs|json|c|h|md|yaml|yml|html|css|svg|sh|gyp|service)|\/(demo|plait|test|run|LICENSE))$/
 
 function readProject(folder = ''): SourceFile[] {
   return readdirSync(join(ROOT, folder), { withFileTypes: true }).flatMap((entry) => {

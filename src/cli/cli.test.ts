@@ -1,6 +1,6 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -8,6 +8,7 @@ import { ERRORS } from '../base/errors.js'
 import { decodeKey, encodeKey, publicKeyOf } from '../config/keys.js'
 import { serveControl } from '../control/unix-socket.js'
 import type { RateSnapshot, Snapshot } from '../core/snapshot.js'
+import { mainProgram, plaitProgram } from '../lab/programs.js'
 import { rate, size, span } from './figures.js'
 import { runCli } from './program.js'
 import { renderStatus } from './status-table.js'
@@ -365,19 +366,14 @@ describe('docs/operating.md', () => {
   })
 })
 
-// The built program, when there is one: the shebang and the exit status of the process.
-const built = join(import.meta.dirname, '../../dist/src/cli/main.js')
-it.runIf(existsSync(built))('the built program ends with its status', () => {
-  expect(readFileSync(built, 'utf8').startsWith('#!/usr/bin/env node\n')).toBe(true)
-  const key = execFileSync(process.execPath, [built, 'key', 'new'], { encoding: 'utf8' })
-  expect(execFileSync(process.execPath, [built, 'key', 'public'], { input: key, encoding: 'utf8' })).toMatch(
-    /^\S{44}\n$/,
-  )
-  let status = 0
-  try {
-    execFileSync(process.execPath, [built, 'check', '/nonexistent'], { stdio: 'pipe' })
-  } catch (error) {
-    status = (error as { status: number }).status
-  }
-  expect(status).toBe(2)
-})
+// The built program, when there is one, by a link to it as npm installs it.
+it.runIf(existsSync(mainProgram))(
+  'the program starts where it is installed, and ends with its status',
+  () => {
+    const plait = join(folder, 'plait')
+    symlinkSync(plaitProgram, plait)
+    const key = execFileSync(plait, ['key', 'new'], { encoding: 'utf8' })
+    expect(execFileSync(plait, ['key', 'public'], { input: key, encoding: 'utf8' })).toMatch(/^\S{44}\n$/)
+    expect(spawnSync(plait, ['check', '/nonexistent']).status).toBe(2)
+  },
+)

@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { runCli } from './program.js'
 
 // `plait status | head` closes the pipe early: that is no fault.

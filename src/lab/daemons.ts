@@ -4,7 +4,7 @@ import { ask } from '../control/client.js'
 import type { Snapshot } from '../core/snapshot.js'
 import { LabError } from './lab-error.js'
 import { type Task, taskIn, trySync, waitUntil } from './processes.js'
-import { mainProgram } from './programs.js'
+import { plaitProgram } from './programs.js'
 import type { Scenario, ScenarioLink } from './scenario.js'
 import { type EndName, lanNetwork, SERVER_ADDRESS, SERVER_ADDRESS_V6, type Topology } from './topology.js'
 
@@ -104,8 +104,7 @@ export class Daemons {
   }
 
   start(end: EndName): void {
-    const words = [mainProgram, 'up', this.configFile(end)]
-    this.tasks.set(end, taskIn(this.topology.end(end), process.execPath, words))
+    this.tasks.set(end, taskIn(this.topology.end(end), plaitProgram, ['up', this.configFile(end)]))
   }
 
   async stop(end: EndName): Promise<void> {

@@ -6,7 +6,7 @@ import type { EventSnapshot, Snapshot } from '../core/snapshot.js'
 import { LabError } from './lab-error.js'
 import type { DirectionModel } from './link-model.js'
 import { delay, monotonicNs, runSync, type Task, taskIn } from './processes.js'
-import { mainProgram } from './programs.js'
+import { plaitProgram } from './programs.js'
 import type { LabState } from './state-directory.js'
 import { type EndName, SERVER_ADDRESS, Topology } from './topology.js'
 
@@ -81,7 +81,7 @@ export class DemoNetwork {
       ...(end === 'a' ? ['links:', ...links.map((name) => `  - { name: ${name}, device: ${name} }`)] : []),
     ]
     writeFileSync(file, `${lines.join('\n')}\n`, { mode: 0o600 })
-    this.daemons.set(end, taskIn(this.namespace(end), process.execPath, [mainProgram, 'up', file]))
+    this.daemons.set(end, taskIn(this.namespace(end), plaitProgram, ['up', file]))
   }
 
   async stop(end: 'a' | 'b'): Promise<void> {

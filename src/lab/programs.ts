@@ -9,6 +9,8 @@ export const packageRoot = ((): string => {
   return here.includes('/dist/src') ? join(here, '../../..') : join(here, '../..')
 })()
 
+/** What `plait` is where it is installed; it starts {@link mainProgram}. */
+export const plaitProgram = join(packageRoot, 'bin/plait')
 export const mainProgram = join(packageRoot, 'dist/src/cli/main.js')
 export const wanProgram = join(packageRoot, 'build/Release/plait-wan')
 export const probeProgram = join(packageRoot, 'build/Release/plait-probe')

@@ -11,7 +11,7 @@ import { afterAll, describe } from 'vitest'
 import { ask } from '../../src/control/client.js'
 import type { EventSnapshot, PathSnapshot, Snapshot } from '../../src/core/snapshot.js'
 import { delay, monotonicNs, runSync, type Task, taskIn, trySync } from '../../src/lab/processes.js'
-import { mainProgram, probeProgram } from '../../src/lab/programs.js'
+import { mainProgram, plaitProgram, probeProgram } from '../../src/lab/programs.js'
 import { longestEmptyMs, type PacketRecords, readPacketRecords } from '../../src/lab/records.js'
 import { LabState, sweepDeadRuns } from '../../src/lab/state-directory.js'
 import { SERVER_ADDRESS, SERVER_ADDRESS_V6, Topology } from '../../src/lab/topology.js'
@@ -138,14 +138,9 @@ export class Net {
     writeFileSync(this.configFile(end), `${lines.join('\n')}\n`, { mode: 0o600 })
   }
 
-  /** Words after `node` that bring an end's plait up. */
-  upWords(end: End): string[] {
-    return [mainProgram, 'up', this.configFile(end)]
-  }
-
   /** Starts an end's plait as anyone would. */
   start(end: End): Task {
-    const task = taskIn(this.namespace(end), process.execPath, this.upWords(end))
+    const task = taskIn(this.namespace(end), plaitProgram, ['up', this.configFile(end)])
     this.tasks.set(end, task)
     return task
   }

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { plaitProgram } from '../../src/lab/programs.js'
 import { delay, describeNetns, INNER4, Net, PATIENCE_MS, readIfThere } from './harness.js'
 
 const KILLS = Number(process.env['PLAIT_TEST_KILLS'] ?? 20)
@@ -88,7 +89,7 @@ describeNetns('the life of a daemon', () => {
 
   it('refuses to start twice', { timeout: 40_000 }, async () => {
     await net.up()
-    const second = net.task('a', process.execPath, ...net.upWords('a'))
+    const second = net.task('a', plaitProgram, 'up', net.configFile('a'))
     await second.ended
     expect(second.exit?.code).toBe(2)
     expect(second.stderr).toMatch(/another plait answers/)
@@ -97,7 +98,7 @@ describeNetns('the life of a daemon', () => {
 
   describe('plait check', () => {
     async function check(): Promise<{ code: number | null; said: string }> {
-      const task = net.task('a', process.execPath, net.upWords('a')[0]!, 'check', net.configFile('a'))
+      const task = net.task('a', plaitProgram, 'check', net.configFile('a'))
       await task.ended
       return { code: task.exit!.code, said: task.stderr + task.stdout }
     }
