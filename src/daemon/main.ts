@@ -1,12 +1,11 @@
 import { chmodSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ExitStatus, OperatorError } from '../base/errors.js'
-import { formatCidr, formatHostPort, formatIpAddress, isUnspecified } from '../base/ip-address.js'
+import { formatHostPort, formatIpAddress, isUnspecified } from '../base/ip-address.js'
 import type { Config } from '../config/schema.js'
 import { CONTROL_FOLDER } from '../control/client.js'
 import { type Log, makeLog } from '../control/log.js'
 import { serveControl } from '../control/unix-socket.js'
-import type { Snapshot } from '../core/snapshot.js'
 import { resolveEndpoints } from './endpoints.js'
 import { EventLog } from './event-log.js'
 import { hookEnvironment, runHooks } from './hooks.js'
@@ -15,6 +14,7 @@ import type { PlaneConfig } from './plane-messages.js'
 import { raisePriority } from './priority.js'
 import { tunMtu } from './route-plan.js'
 import { applyRoutes, removeLeftRoutes } from './routes.js'
+import { snapshotter } from './snapshotter.js'
 
 /** Packet memory: a quarter of a second at 2 Gbit/s. */
 const SLAB_BYTES = 64 << 20
@@ -161,19 +161,4 @@ function socketsFor(
   return sockets.filter(
     (socket, i) => sockets.findIndex((each) => each.name === socket.name && each.port === socket.port) === i,
   )
-}
-
-function snapshotter(config: Config, plane: Plane, events: EventLog, mtu: number): () => Promise<Snapshot> {
-  return async () => {
-    const { peers, drops, offload, uptimeS } = await plane.figures()
-    return {
-      device: { name: plane.tunName, uptimeS, scheduler: config.scheduler, mtu, drops, offload },
-      peers: peers.map((peer, i) => ({
-        ...peer,
-        publicKey: Buffer.from(config.peers[i]!.publicKey).toString('base64'),
-        allowedIps: config.peers[i]!.allowedIps.map(formatCidr),
-      })),
-      events: events.since(0),
-    }
-  }
 }
