@@ -39,9 +39,8 @@ const TUN_BATCH = 256
 const SOCKET_BUFFER_BYTES = 4 << 20
 /** A device whose queue is full refuses without saying when it has room: such a link is tried again this soon. */
 const FULL_RETRY_US = 500
-/** Rounds of reading in one wake-up: the rest is still there at the next, after timers and the other side had a turn. */
-const RECEIVE_ROUNDS_MAX = 16
-const TUN_ROUNDS_MAX = 4
+/** So long one side is read without a pause: the rest is still there at the next wake-up, after timers and the other side. */
+const READING_US_MAX = 2_000
 
 interface LinkIo {
   socket: LinkSocket
@@ -178,13 +177,15 @@ export class Loop {
     let written = false
     for (let id = 0; id < this.links.length; id++) {
       const { socket } = this.links[id]!
-      for (let round = 0; round < RECEIVE_ROUNDS_MAX; round++) {
-        if (socket.receive(this.received) === 0) break
+      let until = NEVER
+      while (socket.receive(this.received) > 0) {
         // Ages count from the call that read them. An older clock reading would make the delay of whatever comes
         // after a long round look too short, and with it the queue of the link too long for ever.
-        this.device.handleDatagrams(id, this.received, monotonicNow())
+        const now = monotonicNow()
+        this.device.handleDatagrams(id, this.received, now)
+        if (until === NEVER) until = now + READING_US_MAX
+        if (!socket.mayHaveMore || now > until) break
         // At once, while the cache still has what was opened.
-        if (!socket.mayHaveMore) break
         if (this.writeTun(true)) written = true
       }
       if (this.writeTun()) written = true
@@ -193,7 +194,7 @@ export class Loop {
   }
 
   private readTun(now: Instant): void {
-    for (let round = 0; round < TUN_ROUNDS_MAX; round++) {
+    for (;;) {
       if (this.device.tunRoom < TUN_BATCH) {
         if (!this.tunPaused) native.pollChange(this.tunPoll, 0)
         this.tunPaused = true
@@ -205,7 +206,7 @@ export class Loop {
       if (count === 0) return
       this.device.handleTun(this.fromTun, now)
       for (let id = 0; id < this.links.length; id++) this.transmit(id, now)
-      if (count < TUN_BATCH) return
+      if (count < TUN_BATCH || monotonicNow() - now > READING_US_MAX) return
     }
   }
 
