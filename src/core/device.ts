@@ -127,6 +127,8 @@ export class Device {
   readonly egressSlots: EgressSlots
   /** Packets in order, for the TUN; has room for every slot there is. */
   readonly delivered: SlotRing
+  /** When every socket had been read. */
+  socketsReadAt: Instant = Number.NEGATIVE_INFINITY
 
   private readonly sessions = new Map<number, Session>()
   private readonly indices = new Set<number>()
@@ -196,6 +198,7 @@ export class Device {
 
   /** To be called at {@link nextTimeout}, and after every wake-up that brought datagrams. */
   handleTimeout(now: Instant): void {
+    this.socketsReadAt = now
     const late = now - this.expectedTimeout > LATE_WAKE_US
     for (const peer of this.peers) {
       if (late) peer.noVerdictUntil = now + LATE_WAKE_GRACE_US

@@ -119,6 +119,17 @@ describe('a packet with room', () => {
     expect(lengths(TRAILED_BYTES_MAX - FRAME_BYTES)).toEqual([TRAILED_BYTES_MAX])
   })
 
+  it('tells nothing where what came may still stand in the sockets', () => {
+    const shuttle = withNews()
+    const { server } = shuttle
+    shuttle.feedback(6 * MILLISECOND)
+    shuttle.send(200, () => true)
+    server.handleTimeout(shuttle.now)
+    shuttle.now += 7 * MILLISECOND
+    shuttle.give(server, 1, 120)
+    expect(shuttle.carry(server).datagrams.map((each) => each.length)).toEqual([120 + DATA_OVERHEAD_BYTES])
+  })
+
   it('tells of a gap sooner', () => {
     const shuttle = withNews()
     const { server } = shuttle

@@ -26,6 +26,7 @@ import {
   FEEDBACK_SHARE_THIN,
   FEEDBACK_US,
   FEEDBACK_US_MAX,
+  SUSPECT_MARGIN_US,
 } from './constants.js'
 import type { ControlWriter } from './control.js'
 import type { Device } from './device.js'
@@ -39,6 +40,11 @@ const FEEDBACK_COST_BYTES = 130
 const RIDE_COST_BYTES = 70
 /** Feedback rides so much sooner than it would leave alone: then a packet usually comes in time. */
 const RIDE_AHEAD_US = 1 * MILLISECOND
+/**
+ * ... but not when the sockets were last read so long ago: whoever was kept from it, and reads the TUN first, would tell
+ * that nothing came meanwhile, and have a good path suspected. Half of the margin that a suspicion needs.
+ */
+const READ_US_MAX = SUSPECT_MARGIN_US / 2
 /** What was told behind packets on one path only is told on another after this time. */
 const OTHER_WAY_US = 10 * MILLISECOND
 /** A return path later than the fastest by more than this gets a frame only so often: it would be late. */
@@ -117,6 +123,7 @@ export function mayRide(via: Channel, now: Instant): boolean {
   const { feedbackAt, unreportedSince, unreportedBytes, gapAt } = session
   if (unreportedSince === NEVER && gapAt === NEVER) return false
   if (session.destroyed || (session.remoteFeatures & Feature.Trailers) === 0) return false
+  if (now - session.peer.device.socketsReadAt > READ_US_MAX) return false
   if (now < freeAt(path, RIDE_COST_BYTES)) return false
   if (now >= Math.max(gapAt, feedbackAt) + FEEDBACK_GAP_US / 2) return true
   const waitUs = unreportedBytes * FEEDBACK_SHARE >= RIDE_COST_BYTES ? 0 : FEEDBACK_US_MAX / 2
