@@ -196,7 +196,7 @@ export class Device {
     receiveDatagrams(this, this.links[link]!, batch, now)
   }
 
-  /** To be called at {@link nextTimeout}, and after every wake-up that brought datagrams. */
+  /** To be called at {@link nextTimeout}, and after every wake-up that brought datagrams: every socket has been read. */
   handleTimeout(now: Instant): void {
     this.socketsReadAt = now
     const late = now - this.expectedTimeout > LATE_WAKE_US
