@@ -153,16 +153,16 @@ describe('EgressQueue', () => {
   })
 
   it('lets ACKs go before bulk, but not starve it', () => {
-    const half = { acks: 0, bulk: 0 }
+    const shares = { acks: 0, bulk: 0 }
     for (let i = 0; i < 40; i++) enqueue('bulk', 1, Bulk, 1440)
     for (let i = 0; i < 1500; i++) enqueue('ack', 0, PureAck, 60)
-    const order = Array.from({ length: 600 }, () => dequeue()!)
+    const order = Array.from({ length: 350 }, () => dequeue()!)
     expect(order.indexOf('bulk')).toBe(Math.ceil(16_384 / (60 + LAYERS_BYTES)))
     for (const name of order.slice(order.indexOf('bulk'))) {
-      if (name === 'ack') half.acks += 60 + LAYERS_BYTES
-      else half.bulk += 1440 + LAYERS_BYTES
+      if (name === 'ack') shares.acks += 60 + LAYERS_BYTES
+      else shares.bulk += 1440 + LAYERS_BYTES
     }
-    expect(half.bulk / half.acks).toBeCloseTo(1, 1)
+    expect(shares.bulk / shares.acks).toBeCloseTo(2, 0)
     queue.acksWait = true
     expect(queue.peekClass()).toBe(queue.bytesBulk > 0 ? Bulk : -1)
     queue.acksWait = false
@@ -335,7 +335,7 @@ class OracleQueue {
       const packet = flow.names.shift()
       if (packet !== undefined) {
         flow.deficit -= packet.bytes
-        this.ackAhead = Math.min(16_384, this.ackAhead + packet.bytes + LAYERS_BYTES)
+        this.ackAhead = Math.min(16_384, this.ackAhead + (packet.bytes + LAYERS_BYTES) / 2)
         if (!this.bulkWaits) {
           this.fresh = []
           this.old = []
