@@ -35,7 +35,7 @@ describe.each<[Mode, number]>([
 
 test.each<[number, string]>([
   [5460, 'ACKs of a fast download starved what went the other way'],
-  [40215, 'they had half of all beside a stream and a transfer'],
+  [40215, 'ACKs had half of everything beside a stream and a transfer'],
   [7204, 'feedback of a session by which nothing is sent went by a dead path for ever'],
 ])('liveness seed %i: %s', (seed) => {
   const outcome = playSeed('liveness', seed, primitives, 0.25)
