@@ -96,6 +96,8 @@ export class TcpSender implements SenderView {
     ratePerUs: 0,
   }
   private bestSegment = -1
+  /** The time stamp that comes back is that of a segment sent again. */
+  private echoesResent = false
 
   constructor(
     private readonly clock: Clock,
@@ -161,11 +163,12 @@ export class TcpSender implements SenderView {
     sample.deliveredAtSend = -1
     sample.ratePerUs = 0
     this.bestSegment = -1
+    this.echoesResent = fields.resent === true
     let duplicate = false
     const firstCopyArrived =
       cumulative > this.una &&
       (this.flags[this.una & MASK]! & Segment.Retransmitted) !== 0 &&
-      fields.resent !== true
+      !this.echoesResent
     // The oldest of what is acknowledged tells the round trip that the retransmission timer has to allow for.
     let oldestSentAt = NEVER
     while (this.una < cumulative) {
@@ -233,8 +236,9 @@ export class TcpSender implements SenderView {
     this.flags[i] = flags & ~(Segment.InFlight | Segment.Lost)
     const again = (flags & Segment.Retransmitted) !== 0
     const sentAt = this.sentAt[i]!
-    // What was sent again and is acknowledged at once was the first copy: it says nothing of the second.
-    if (!again || now - sentAt >= this.minRttUs) {
+    // What was sent again and is acknowledged at once, or by a time stamp that is older, was the first copy: it says
+    // nothing of the second (RFC 8985, 6.2, step 2).
+    if (!again || (this.echoesResent && now - sentAt >= this.minRttUs)) {
       if (sentAt >= this.rackSentAt) {
         this.rackSentAt = sentAt
         this.rackRttUs = now - sentAt
