@@ -1,10 +1,20 @@
 import type { DurationUs, Instant } from '../base/time.js'
 
+/** So many drops in a row each have the time to show what they do; a flow that all of them leave cold gets more. */
+const PATIENT_DROPS = 4
+
 /**
  * CoDel (RFC 8289) for many queues, its state in flat arrays: whether the packet at the head of a queue, which is
  * about to leave, is to be dropped or marked so that the queue stays short.
+ *
+ * In one point it waits longer than the RFC, whose queues hold less than an interval. A sender hears of a drop a round trip
+ * later, gives back its share of the window within the next one, and that one is as long as the queue. Dropped again
+ * before, one flow gives back twice for the same queue, and its window is far too small (kernel, CUBIC: four drops within a
+ * second for a queue of 200 ms, then twelve seconds without any).
  */
 export class Codel {
+  /** Of the paths below, without the queue. */
+  roundTripUs: DurationUs = 0
   /** When a queue has been above target for a whole interval; 0: it is below. */
   private readonly firstAboveAt: Float64Array
   private readonly dropNextAt: Float64Array
@@ -39,7 +49,7 @@ export class Codel {
       }
       if (now < this.dropNextAt[queue]!) return false
       this.drops[queue]!++
-      this.dropNextAt[queue] = this.controlLaw(this.dropNextAt[queue]!, this.drops[queue]!)
+      this.dropNextAt[queue] = this.controlLaw(this.dropNextAt[queue]!, this.drops[queue]!, sojournUs)
       return true
     }
     if (!mayDrop) return false
@@ -49,7 +59,7 @@ export class Codel {
     const isRecent = now - this.dropNextAt[queue]! < 16 * this.intervalUs
     this.drops[queue] = recent > 1 && isRecent ? recent : 1
     this.dropsBefore[queue] = this.drops[queue]!
-    this.dropNextAt[queue] = this.controlLaw(now, this.drops[queue]!)
+    this.dropNextAt[queue] = this.controlLaw(now, this.drops[queue]!, sojournUs)
     return true
   }
 
@@ -72,7 +82,8 @@ export class Codel {
     return now >= firstAboveAt
   }
 
-  private controlLaw(from: Instant, drops: number): Instant {
-    return from + this.intervalUs / Math.sqrt(drops)
+  private controlLaw(from: Instant, drops: number, sojournUs: DurationUs): Instant {
+    const effectUs = Math.min(1, PATIENT_DROPS / drops) * (2 * this.roundTripUs + sojournUs)
+    return from + Math.max(this.intervalUs / Math.sqrt(drops), effectUs)
   }
 }

@@ -438,7 +438,7 @@ export class Device {
         path.measure(now)
       }
       peer.reviewPaths(now)
-      peer.egress.roundTripUs = peer.roundTripUsUsed
+      peer.egress.review(peer.roundTripUsUsed, peer.rateBytesPerSec, now)
       if (peer.sessions.length > 0 && peer.housekeepAt === NEVER) peer.housekeepAt = now
     }
   }

@@ -228,7 +228,7 @@ describe('CoDel in the queue', () => {
   it('lets a queue on a long path be as long as a sender needs that gives back a third of its window', () => {
     const dropped = (roundTripUs: number): number => {
       start()
-      queue.roundTripUs = roundTripUs
+      queue.review(roundTripUs, 0, 0)
       // Twelve packets more than leave in time: a queue of 120 ms, which stands.
       for (let i = 0; i < 12; i++) enqueue('x', 1)
       const delays = overload(100, 5, 0)
@@ -237,6 +237,34 @@ describe('CoDel in the queue', () => {
     }
     expect(dropped(320 * MILLISECOND)).toBe(0)
     expect(dropped(0)).toBeGreaterThan(0)
+  })
+
+  it('gives a sender the time to hear of a drop and to slow down for a round, before it drops again', () => {
+    const droppedAt = (roundTripUs: number): number[] => {
+      start()
+      queue.review(roundTripUs, 0, 0)
+      // Twenty packets more than leave in time: a queue of 200 ms, which stands.
+      for (let i = 0; i < 20; i++) enqueue('x', 1)
+      const times: number[] = []
+      for (let now = 0; now < 2 * SECOND; now += 10 * MILLISECOND) {
+        const before = drops.snapshot().egressCodel ?? 0
+        enqueue('x', 1, Bulk, 1000, now)
+        dequeue(now)
+        const count = (drops.snapshot().egressCodel ?? 0) - before
+        // What is dropped is made up for, so that the queue stands.
+        for (let i = 0; i < count; i++) enqueue('x', 1, Bulk, 1000, now)
+        for (let i = 0; i < count; i++) times.push(now)
+      }
+      return times
+    }
+    for (const roundTripMs of [20, 60, 120]) {
+      const times = droppedAt(roundTripMs * MILLISECOND)
+      expect(times.length).toBeGreaterThan(2)
+      for (let i = 1; i < 4 && i < times.length; i++) {
+        const gapMs = (times[i]! - times[i - 1]!) / MILLISECOND
+        expect(gapMs).toBeGreaterThanOrEqual(190 + 2 * roundTripMs)
+      }
+    }
   })
 
   it('does nothing when it is off', () => {

@@ -6,17 +6,10 @@ import { AckFilter } from './ack-filter.js'
 import { Codel } from './codel.js'
 import { Drop, type DropCounters } from './drop-reasons.js'
 import { PacketClass } from './flow-table.js'
+import { QUEUE_US, QueueTarget } from './queue-target.js'
 import { OUTER_BYTES } from './session.js'
 
-/** Lax, as under fair queueing a long queue hurts only its own flow, and a short one costs it throughput. */
-const CODEL_TARGET_US = 50 * MILLISECOND
 const CODEL_INTERVAL_US = 300 * MILLISECOND
-/**
- * On long paths the target is this share of the round trip: CUBIC gives back 0.3 of its window for a drop, and what
- * stood in the queue before is what keeps the paths busy until it has grown again.
- */
-const CODEL_TARGET_SHARE = 0.4
-const CODEL_TARGET_US_MAX = 200 * MILLISECOND
 /** What a flow may send before the next has its turn, and what CoDel leaves alone: one full packet. */
 const QUANTUM_BYTES = 1514
 /** Pure ACKs are thinned once the first of them has waited for so long, */
@@ -128,7 +121,8 @@ export class EgressQueue {
   private ackAheadBytes = ACK_AHEAD_BYTES
   /** ACKs wait, and have been offered to {@link acks} since. */
   private thinning = false
-  private readonly codel = new Codel(BUCKETS, CODEL_TARGET_US, CODEL_INTERVAL_US)
+  private readonly codel = new Codel(BUCKETS, QUEUE_US, CODEL_INTERVAL_US)
+  private readonly target = new QueueTarget()
 
   private readonly deficits = new Int32Array(BUCKETS)
   private readonly turns = new Uint8Array(BUCKETS)
@@ -155,14 +149,17 @@ export class EgressQueue {
     this.pureAckBytesMax = options.pureAckBytesMax ?? 128 << 10
   }
 
-  /** The longest round trip of the paths in use. */
-  set roundTripUs(roundTripUs: DurationUs) {
+  /**
+   * Called a few times a second: fits CoDel to the paths in use.
+   *
+   * @param roundTripUs their longest round trip
+   * @param bytesPerSec what they can carry together; 0 if that is not known
+   */
+  review(roundTripUs: DurationUs, bytesPerSec: number, now: Instant): void {
     const { codel } = this
-    codel.targetUs = Math.min(
-      CODEL_TARGET_US_MAX,
-      Math.max(CODEL_TARGET_US, CODEL_TARGET_SHARE * roundTripUs),
-    )
+    codel.targetUs = this.target.review(roundTripUs, bytesPerSec, now)
     codel.intervalUs = Math.max(CODEL_INTERVAL_US, roundTripUs)
+    codel.roundTripUs = roundTripUs
   }
 
   /** Pure ACKs whose place in the queue newer ones took. */

@@ -196,6 +196,14 @@ export class Peer {
     return longest
   }
 
+  /** What the paths for bulk can carry together, as far as that is known. */
+  get rateBytesPerSec(): number {
+    let sum = 0
+    for (const { usable, leftOut, rate } of this.paths)
+      if (usable && !leftOut && !rate.startup) sum += rate.rateBytesPerSec
+    return sum
+  }
+
   /** A session ended: paths must not go on using it. */
   sessionEnded(): void {
     for (const path of this.paths) if (path.channel?.session.destroyed) path.channel = undefined
