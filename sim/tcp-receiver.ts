@@ -22,7 +22,9 @@ export class TcpReceiver {
   /** Ranges [from, to) beyond {@link expected}, the newest first. */
   private readonly ranges: { from: number; to: number }[] = []
   private duplicate = -1
-  private resent = false
+  /** Time stamp to be echoed: of the earliest segment in order that is not acknowledged (RFC 7323, 4.3). */
+  private stampMs = 0
+  private acknowledged = 0
   private readonly fields = emptyFields()
   private readonly timer: Handler
   /** When the delayed acknowledgement is due, and whether the timer is set. */
@@ -64,7 +66,7 @@ export class TcpReceiver {
     if (segment < this.highest) this.reordered++
     else this.highest = segment
     const inOrder = segment === this.expected
-    if (inOrder) this.resent = fields.resent === true
+    if (segment <= this.acknowledged) this.stampMs = fields.stampMs
     if (segment < this.expected || this.has(segment)) {
       this.duplicate = segment
     } else if (inOrder) this.advance(now)
@@ -110,7 +112,8 @@ export class TcpReceiver {
     this.unacknowledged = 0
     const { fields } = this
     fields.acknowledgement = (this.expected * this.segmentBytes) >>> 0
-    fields.resent = this.resent
+    fields.stampMs = this.stampMs
+    this.acknowledged = this.expected
     fields.sackCount = 0
     // DSACK (RFC 2883): the first block names what came twice.
     if (this.duplicate >= 0 && this.duplicate < this.expected)

@@ -1,5 +1,5 @@
 import { SlotFlag } from '../src/base/packet-pool.js'
-import type { Instant } from '../src/base/time.js'
+import { type Instant, MILLISECOND } from '../src/base/time.js'
 import type { End } from './end.js'
 import { type InnerHeader, partialChecksum, type SegmentFields, writeSegment } from './inner-packet.js'
 import type { FlowRecord } from './ledger.js'
@@ -12,10 +12,20 @@ export function emptyFields(): SegmentFields {
     syn: false,
     fin: false,
     window: 0xffff,
-    resent: false,
+    stampMs: 0,
     sack: new Uint32Array(8),
     sackCount: 0,
   }
+}
+
+/** A time as segments carry it. */
+export function stampOf(time: Instant): number {
+  return Math.floor(time / MILLISECOND) & 0xffff
+}
+
+/** Whether a stamp is older than one of `time`: they are less than half a minute apart. */
+export function isOlder(stampMs: number, time: Instant): boolean {
+  return (stampMs - stampOf(time)) << 16 < 0
 }
 
 /** Puts one TCP segment into the TUN of `end`; false when there is no room. */

@@ -5,7 +5,7 @@ import type { End } from './end.js'
 import type { InnerHeader, SegmentFields } from './inner-packet.js'
 import type { FlowRecord } from './ledger.js'
 import { RoundTrip, RTO_INITIAL_US } from './round-trip.js'
-import { emit, emptyFields } from './tcp-segment.js'
+import { emit, emptyFields, isOlder, stampOf } from './tcp-segment.js'
 
 /** The tunnel's default. */
 const TUN_MTU = 1440
@@ -96,8 +96,8 @@ export class TcpSender implements SenderView {
     ratePerUs: 0,
   }
   private bestSegment = -1
-  /** The time stamp that comes back is that of a segment sent again. */
-  private echoesResent = false
+  /** The time stamp that came back. */
+  private echoMs = 0
 
   constructor(
     private readonly clock: Clock,
@@ -163,12 +163,12 @@ export class TcpSender implements SenderView {
     sample.deliveredAtSend = -1
     sample.ratePerUs = 0
     this.bestSegment = -1
-    this.echoesResent = fields.resent === true
+    this.echoMs = fields.stampMs
     let duplicate = false
     const firstCopyArrived =
       cumulative > this.una &&
       (this.flags[this.una & MASK]! & Segment.Retransmitted) !== 0 &&
-      !this.echoesResent
+      isOlder(this.echoMs, this.sentAt[this.una & MASK]!)
     // The oldest of what is acknowledged tells the round trip that the retransmission timer has to allow for.
     let oldestSentAt = NEVER
     while (this.una < cumulative) {
@@ -238,7 +238,7 @@ export class TcpSender implements SenderView {
     const sentAt = this.sentAt[i]!
     // What was sent again and is acknowledged at once, or by a time stamp that is older, was the first copy: it says
     // nothing of the second (RFC 8985, 6.2, step 2).
-    if (!again || (this.echoesResent && now - sentAt >= this.minRttUs)) {
+    if (!again || (!isOlder(this.echoMs, sentAt) && now - sentAt >= this.minRttUs)) {
       if (sentAt >= this.rackSentAt) {
         this.rackSentAt = sentAt
         this.rackRttUs = now - sentAt
@@ -435,7 +435,7 @@ export class TcpSender implements SenderView {
     const fields = this.fields
     fields.sequence = (segment * this.segmentBytes) >>> 0
     fields.payloadBytes = this.segmentBytes
-    fields.resent = (this.flags[segment & MASK]! & Segment.Retransmitted) !== 0
+    fields.stampMs = stampOf(this.sentAt[segment & MASK]!)
     emit(this.end, this.header, this.record, fields, now)
   }
 

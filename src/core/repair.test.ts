@@ -114,6 +114,7 @@ class Sender {
       syn: false,
       fin: false,
       window: 1000,
+      stampMs: 0,
       sack: new Uint32Array(6),
       sackCount: 0,
     }
