@@ -1,10 +1,10 @@
+import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { OperatorError, OperatorErrors } from '../src/base/errors.js'
-import { loadPrimitives } from '../src/io/primitives.js'
-import { cpuSeconds, formatSpeed } from './cpu-time.js'
-import { MODE_NAMES, type Mode, playSeeds } from './modes.js'
-import { describeOutcome } from './outcome.js'
+import { MODE_NAMES, type Mode } from './modes.js'
+import { PlayerThreads } from './player-threads.js'
 import { CONGESTIONS, POLICIES, runAll, runOne, type ScenarioFlags } from './scenario-command.js'
+import { runSeeds } from './seed-command.js'
 
 const USAGE = `Runs the core in virtual time: two real Devices over model links.
 
@@ -13,7 +13,8 @@ usage: npm run sim -- [--mode MODE] [--minutes M]          faults at random, fro
        npm run sim -- --all [--markdown]                   every scenario that comes with plait
 
   --seed N            first seed (default 1); the same seed gives the same trace hash
-  --runs N            so many seeds, one after the other (default 1); of a scenario the median is shown
+  --runs N            so many seeds (default 1); of a scenario the median is shown
+  --threads N         so many runs at a time (default: one for each processor)
   --mode MODE         safety (default): every fault at random; nothing false may ever be delivered
                       liveness: some links are broken for good; progress all the same
                       handshake: faults around the handshake; traffic 5 s after they end
@@ -28,9 +29,6 @@ usage: npm run sim -- [--mode MODE] [--minutes M]          faults at random, fro
   --json              the result of a scenario as one JSON object
   --markdown          the table of --all as Markdown
 `
-
-/** Whoever waits for thousands of runs sees a line now and then. */
-const PROGRESS_EVERY = 300
 
 function usage(text: string): OperatorError {
   return new OperatorError('usage', text, { remedy: 'see npm run sim -- --help' })
@@ -61,6 +59,7 @@ async function main(): Promise<number> {
     options: {
       seed: { type: 'string' },
       runs: { type: 'string' },
+      threads: { type: 'string' },
       mode: { type: 'string', default: 'safety' },
       minutes: { type: 'string' },
       quiet: { type: 'boolean', default: false },
@@ -93,32 +92,28 @@ async function main(): Promise<number> {
     json: values.json,
     markdown: values.markdown,
   }
-  const primitives = await loadPrimitives()
-  if (values.all) {
-    return runAll(flags, primitives, print, (text) => void process.stderr.write(text)) ? 0 : 1
-  }
-  if (values.scenario !== undefined) return runOne(values.scenario, flags, primitives, print) ? 0 : 1
   const mode = choice<Mode | 'all'>('mode', values.mode, [...MODE_NAMES, 'all'])!
   const minutes = numberOption('minutes', values.minutes, 1, false)
-  const modes = mode === 'all' ? MODE_NAMES : [mode]
-  let played = 0
-  let failed = 0
-  let virtualSeconds = 0
-  const before = cpuSeconds()
-  playSeeds(modes, seed, runs, primitives, minutes, (outcome) => {
-    played++
-    virtualSeconds += outcome.virtualSeconds
-    const faulty = outcome.faults.length > 0
-    if (faulty) failed++
-    if (!values.quiet || faulty) print(`${describeOutcome(outcome)}\n`)
-    if (values.quiet && played % PROGRESS_EVERY === 0)
-      process.stderr.write(`${played} runs, up to seed ${outcome.seed}\n`)
-    return !(faulty && values.stop)
-  })
-  if (played > 1) print(`${played - failed} of ${played} runs without a fault\n`)
-  print(`${formatSpeed(virtualSeconds, cpuSeconds() - before)}\n`)
-  return failed > 0 ? 1 : 0
+  const threads = numberOption('threads', values.threads, availableParallelism(), true)
+  const progress = (text: string): void => void process.stderr.write(text)
+  const player = new PlayerThreads(threads)
+  try {
+    let isWell: boolean
+    if (values.all) isWell = await runAll(flags, player, print, progress)
+    else if (values.scenario !== undefined) isWell = await runOne(values.scenario, flags, player, print)
+    else {
+      const modes = mode === 'all' ? MODE_NAMES : [mode]
+      const { quiet, stop } = values
+      isWell = await runSeeds({ modes, seed, runs, minutes, quiet, stop, threads }, player, print, progress)
+    }
+    return isWell ? 0 : 1
+  } finally {
+    await player.close()
+  }
 }
+
+// Whoever has read enough has.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
 
 try {
   process.exitCode = await main()

@@ -26,17 +26,3 @@ export function playSeed(mode: Mode, seed: number, primitives: Primitives, minut
     return outcomeOfException(seed, mode, how, error)
   }
 }
-
-/** Plays seeds one after the other, each in every mode given, and tells of each; ends early if `tell` says false. */
-export function playSeeds(
-  modes: readonly Mode[],
-  first: number,
-  count: number,
-  primitives: Primitives,
-  minutes: number,
-  tell: (outcome: Outcome) => boolean,
-): void {
-  for (let seed = first; seed < first + count; seed++) {
-    for (const mode of modes) if (!tell(playSeed(mode, seed, primitives, minutes))) return
-  }
-}

@@ -4,10 +4,10 @@ import { adjusted, type ScenarioResult } from '../src/lab/runner.js'
 import type { Scenario } from '../src/lab/scenario.js'
 import { findScenario, knownFailing, shippedNames } from '../src/lab/shipped.js'
 import { combine } from '../src/lab/verdict.js'
-import type { Primitives } from '../src/noise/primitives.js'
-import { cpuSeconds, formatSpeed } from './cpu-time.js'
 import { replayCommand } from './outcome.js'
-import { playScenario, type SimulatedRun } from './scenario-run.js'
+import { formatSpeed, type Player, type ScenarioPiece } from './piece.js'
+import type { SimulatedRun } from './scenario-run.js'
+import { checkPlayable } from './scenario-world.js'
 
 export const CONGESTIONS = ['cubic', 'bbr'] as const
 export const POLICIES = ['auto', 'bond'] as const
@@ -28,13 +28,22 @@ export interface SimulatedResult extends ScenarioResult {
   readonly runs: readonly SimulatedRun[]
   readonly faults: readonly string[]
   readonly virtualSeconds: number
-  readonly cpuSeconds: number
+  /** How long it took, all runs together. */
+  readonly seconds: number
 }
 
 type Print = (text: string) => void
 
-/** Plays a scenario with rising seeds. */
-export function simulate(given: Scenario, flags: ScenarioFlags, primitives: Primitives): SimulatedResult {
+/**
+ * Plays a scenario with rising seeds.
+ *
+ * @throws OperatorError if it has something that cannot be played in virtual time
+ */
+export async function simulate(
+  given: Scenario,
+  flags: ScenarioFlags,
+  player: Player,
+): Promise<SimulatedResult> {
   const scenario = adjusted(given, {
     seed: flags.seed,
     repeat: flags.runs,
@@ -44,13 +53,13 @@ export function simulate(given: Scenario, flags: ScenarioFlags, primitives: Prim
     scheduler: flags.scheduler,
     policy: flags.policy,
   })
-  const runs: SimulatedRun[] = []
-  const before = cpuSeconds()
-  for (let i = 0; i < flags.runs; i++) {
-    runs.push(
-      playScenario(scenario, flags.seed + i, scenario.policy ?? 'auto', primitives, howOf(given, flags)),
-    )
-  }
+  checkPlayable(scenario)
+  const pieces = Array.from({ length: flags.runs }, (_, i): ScenarioPiece => {
+    const policy = scenario.policy ?? 'auto'
+    return { kind: 'scenario', scenario, seed: flags.seed + i, policy, how: howOf(given, flags) }
+  })
+  const played = await Promise.all(pieces.map((piece) => player.play(piece)))
+  const runs = played.map(({ result }) => result)
   const verdicts = combine(
     runs.map((run) => run.verdicts),
     scenario.expect,
@@ -65,7 +74,7 @@ export function simulate(given: Scenario, flags: ScenarioFlags, primitives: Prim
     ok: faults.length === 0 && verdicts.every((verdict) => verdict.ok),
     faults,
     virtualSeconds: runs.reduce((sum, run) => sum + run.outcome.virtualSeconds, 0),
-    cpuSeconds: cpuSeconds() - before,
+    seconds: played.reduce((sum, { seconds }) => sum + seconds, 0),
   }
 }
 
@@ -81,8 +90,13 @@ function howOf(scenario: Scenario, flags: ScenarioFlags): string {
 }
 
 /** `--scenario NAME`: the lab's table for one scenario. Returns whether all of it holds. */
-export function runOne(name: string, flags: ScenarioFlags, primitives: Primitives, print: Print): boolean {
-  const result = simulate(findScenario(name), flags, primitives)
+export async function runOne(
+  name: string,
+  flags: ScenarioFlags,
+  player: Player,
+  print: Print,
+): Promise<boolean> {
+  const result = await simulate(findScenario(name), flags, player)
   if (flags.json) print(`${JSON.stringify(jsonOf(result))}\n`)
   else print(`${formatResult(result, undefined)}${detailsOf(result)}`)
   return result.ok
@@ -95,7 +109,7 @@ function jsonOf(result: SimulatedResult): object {
     faults: result.faults,
     traces: result.runs.map((run) => run.outcome.hash),
     virtualSeconds: result.virtualSeconds,
-    cpuSeconds: result.cpuSeconds,
+    seconds: result.seconds,
   }
 }
 
@@ -113,37 +127,53 @@ function detailsOf(result: SimulatedResult): string {
     )
     if (outcome.faults.length > 0) lines.push(`repeat with: ${replayCommand(outcome)}`)
   }
-  lines.push(formatSpeed(result.virtualSeconds, result.cpuSeconds))
+  lines.push(formatSpeed(result.virtualSeconds, result.seconds))
   return `${lines.join('\n')}\n`
 }
 
 /** `--all`: a table of all scenarios that come with plait, under both congestion controls unless one is chosen. */
-export function runAll(flags: ScenarioFlags, primitives: Primitives, print: Print, progress: Print): boolean {
+export async function runAll(
+  flags: ScenarioFlags,
+  player: Player,
+  print: Print,
+  progress: Print,
+): Promise<boolean> {
   const controls = flags.congestion === undefined ? CONGESTIONS : [flags.congestion]
+  const asked = shippedNames().flatMap((name) => {
+    const scenario = findScenario(name)
+    const hasTcp = scenario.traffic.some((traffic) => traffic.kind === 'tcp')
+    return (hasTcp ? controls : controls.slice(0, 1)).map((congestion) => ({
+      name,
+      label: hasTcp ? congestion : '',
+      result: resultOrReason(simulate(scenario, { ...flags, congestion }, player)),
+    }))
+  })
   const rows: string[][] = []
   const results: object[] = []
   let faultless = true
-  for (const name of shippedNames()) {
-    const scenario = findScenario(name)
-    const tcp = scenario.traffic.some((traffic) => traffic.kind === 'tcp')
-    for (const congestion of tcp ? controls : controls.slice(0, 1)) {
-      progress(`${name}, ${congestion}\n`)
-      try {
-        const result = simulate(scenario, { ...flags, congestion }, primitives)
-        faultless &&= result.faults.length === 0
-        for (const fault of result.faults) progress(`FAULT ${fault}\n`)
-        rows.push(rowOf(result, tcp ? congestion : ''))
-        results.push(jsonOf(result))
-      } catch (error) {
-        if (!(error instanceof OperatorError)) throw error
-        rows.push([name, congestion, '', '', '', error.message])
-        break
-      }
+  for (const { name, label, result } of asked) {
+    const played = await result
+    progress(`${name} ${label}\n`)
+    if (typeof played === 'string') {
+      rows.push([name, label, '', '', '', played])
+      continue
     }
+    faultless &&= played.faults.length === 0
+    for (const fault of played.faults) progress(`FAULT ${fault}\n`)
+    rows.push(rowOf(played, label))
+    results.push(jsonOf(played))
   }
   if (flags.json) print(`${JSON.stringify(results)}\n`)
   else print(table(['scenario', 'tcp', 'share', 'range', 'speed', 'what is expected'], rows, flags.markdown))
   return faultless
+}
+
+/** What came of a scenario, or why it cannot be played. */
+function resultOrReason(result: Promise<SimulatedResult>): Promise<SimulatedResult | string> {
+  return result.catch((error: unknown) => {
+    if (error instanceof OperatorError) return error.message
+    throw error
+  })
 }
 
 /** One scenario in a line: share of achievable (median, range), and each expectation. */
@@ -160,7 +190,7 @@ function rowOf(result: SimulatedResult, congestion: string): string[] {
         : `${percent(verdict.share)} %`
     return `${verdict.ok ? '' : '**'}${verdict.what} of ${verdict.of.join(' + ')} ${value} (${verdict.limit})${verdict.ok ? '' : '**'}`
   })
-  const speed = `${(result.virtualSeconds / result.cpuSeconds).toFixed(0)} x`
+  const speed = `${(result.virtualSeconds / result.seconds).toFixed(0)} x`
   const range = known.length > 1 ? `${percent(known[0]!)}..${percent(known.at(-1)!)}` : ''
   const median = known.length === 0 ? '' : `${percent(known[(known.length - 1) >> 1]!)} %`
   const faults = result.faults.length > 0 ? [`**${result.faults.length} faults**`] : []

@@ -1,8 +1,10 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { loadPrimitives } from '../src/io/primitives.js'
 import type { Primitives } from '../src/noise/primitives.js'
-import { MODE_NAMES, type Mode, playSeed, playSeeds } from './modes.js'
-import { describeOutcome } from './outcome.js'
+import { MODE_NAMES, type Mode, playSeed } from './modes.js'
+import { describeOutcome, type Outcome } from './outcome.js'
+import type { Piece, Player } from './piece.js'
+import { runSeeds } from './seed-command.js'
 
 let primitives: Primitives
 beforeAll(async () => {
@@ -23,10 +25,10 @@ describe.each<[Mode, number]>([
     'seeds from %i',
     (first) => {
       const failed: string[] = []
-      playSeeds([mode], first, BLOCK, primitives, MINUTES, (outcome) => {
+      for (let seed = first; seed < first + BLOCK; seed++) {
+        const outcome = playSeed(mode, seed, primitives, MINUTES)
         if (outcome.faults.length > 0) failed.push(describeOutcome(outcome))
-        return true
-      })
+      }
       expect(failed.join('\n')).toBe('')
     },
     120_000,
@@ -50,13 +52,34 @@ test('each mode gives the same trace for the same seed', () => {
   }
 })
 
-test('seeds end where they are told to, and an exception is a fault with the command that repeats it', () => {
-  const seen: string[] = []
-  playSeeds(['liveness', 'handshake'], 7, 9, primitives, 0.01, (outcome) => {
-    seen.push(`${outcome.mode} ${outcome.seed}`)
-    return outcome.seed < 8
-  })
-  expect(seen).toEqual(['liveness 7', 'handshake 7', 'liveness 8'])
+test('seeds are told of in order, whenever they are done, and end with the first that fails', async () => {
+  const asked: string[] = []
+  const player = {
+    async play(piece: Piece) {
+      asked.push(`${piece.kind === 'seed' && piece.mode} ${piece.seed}`)
+      await new Promise((resolve) => setTimeout(resolve, piece.seed % 2 === 0 ? 20 : 1))
+      const faults = piece.seed === 10 ? ['something is wrong'] : []
+      const result = { ...playSeed('handshake', piece.seed, primitives, 1), faults } satisfies Outcome
+      return { result: { ...result, mode: 'any' }, seconds: 1 }
+    },
+  } as unknown as Player
+  let text = ''
+  const print = (more: string): void => {
+    text += more
+  }
+  const flags = { modes: ['liveness', 'handshake'] as const, seed: 8, runs: 9, minutes: 0.01, threads: 3 }
+  expect(await runSeeds({ ...flags, quiet: false, stop: true }, player, print, print)).toBe(false)
+  expect(text.match(/^any seed \d+/gm)).toEqual([8, 8, 9, 9, 10].map((seed) => `any seed ${seed}`))
+  expect(text).toContain('4 of 5 runs without a fault')
+  expect(text).toContain('3 at a time')
+  expect(asked.slice(0, 3)).toEqual(['liveness 8', 'handshake 8', 'liveness 9'])
+  expect(asked.length).toBeLessThan(13)
+  text = ''
+  await runSeeds({ ...flags, runs: 2, quiet: true, stop: false }, player, print, print)
+  expect(text).toMatch(/^4 of 4 runs without a fault\n/)
+})
+
+test('an exception is a fault with the command that repeats it', () => {
   const broken: Primitives = {
     ...primitives,
     publicKey: () => {
