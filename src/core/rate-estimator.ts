@@ -48,6 +48,9 @@ const DRAIN_INTERVAL_US = 5 * SECOND
 const IDLE_SHARE_MAX = 0.15
 /** A rate is lowered only where at least so much of it was asked for: less shows what the application does. */
 const OFFERED_SHARE_MIN = 0.6
+/** ... or even less than the one, of which less than the other arrives. */
+const OFFERED_SHARE_SMALL = 0.35
+const ARRIVED_SHARE_MIN = 0.7
 /** A window with less tells nothing of a fast link. */
 const STARTUP_BYTES_MIN = 12_000
 const STARTUP_PACKETS_MIN = 8
@@ -349,7 +352,7 @@ export class RateEstimator {
       const weight = received < rate && queueUs > 2 * targetUs ? 0.4 : 0.1
       this.rateBytesPerSec += weight * (received - rate)
       this.limiter = 'link'
-    } else if (this.capUntil > now && received < rate && sent > OFFERED_SHARE_MIN * rate) {
+    } else if (this.capUntil > now && received < rate && this.wasTooMuch(received, sent, sentBytes)) {
       this.rateBytesPerSec = Math.max(0.7 * rate, received)
       this.capUntil = Number.NEGATIVE_INFINITY
       this.holdUntil = now + SECOND
@@ -363,6 +366,17 @@ export class RateEstimator {
       if (!limited) this.limiter = this.startup ? 'starting' : sample.capped ? 'in flight' : 'application'
     }
     return limited
+  }
+
+  /**
+   * While much is lost: was what was asked for too much? So is even a small part of the rate of which a good deal does not
+   * arrive: a buffer of a few packets shows no queue, and a rate that a pause of the machine had made tenfold (a train
+   * squeezed together) would stay for ever, with half of what is sent there lost (model: 14 of 80 Mbit/s).
+   */
+  private wasTooMuch(received: number, sent: number, sentBytes: number): boolean {
+    const share = sent / this.rateBytesPerSec
+    if (share > OFFERED_SHARE_MIN) return true
+    return share < OFFERED_SHARE_SMALL && sentBytes > STARTUP_BYTES_MIN && received < ARRIVED_SHARE_MIN * sent
   }
 
   /** While the queue stands: is what arrives all that the link can do? */
