@@ -7,8 +7,8 @@
  *
  * Where the paths have become slower of late, it is what the window of the faster ones leaves in the queue. A cell that
  * falls to an eighth is back in seconds, and a window that was made to fit it in between takes ten of them to grow
- * (kernel, CUBIC, DSL and LTE: 89 to 95 % of the sum with a fixed target, 97 to 99 with this; 80 Mbit/s that become 20
- * for ten seconds: 94, and 98).
+ * (kernel, CUBIC, DSL and LTE: 89 to 96 % of the sum with a fixed target, 96 to 98 with this; 80 Mbit/s that become 20
+ * for ten seconds: 94, and 99).
  */
 import { type DurationUs, type Instant, MILLISECOND, SECOND } from '../base/time.js'
 
