@@ -26,6 +26,8 @@ export interface AckSample {
   deliveredAtSend: number
   /** Delivery rate of the interval, segments per µs; 0 if unknown. */
   ratePerUs: number
+  /** The first unacknowledged segment is another one now, and nothing was found lost. */
+  goesOn: boolean
 }
 
 export interface CongestionControl {
@@ -75,7 +77,7 @@ export class Cubic implements CongestionControl {
 
   onAck(sample: AckSample, sender: SenderView): void {
     if (sample.rttUs >= 0) this.hyStart(sample.rttUs, sender)
-    if (sender.recovering) this.reduce(sample.newly, sender)
+    if (sender.recovering) this.reduce(sample, sender)
     else this.grow(sample, sender)
   }
 
@@ -124,7 +126,7 @@ export class Cubic implements CongestionControl {
     this.window = Math.min(this.window, sender.windowMax)
   }
 
-  private reduce(newly: number, sender: SenderView): void {
+  private reduce({ newly, goesOn }: AckSample, sender: SenderView): void {
     this.recoveryDelivered += newly
     const pipe = sender.inFlight
     let allowed: number
@@ -134,7 +136,7 @@ export class Cubic implements CongestionControl {
     } else {
       allowed = Math.min(
         this.threshold - pipe,
-        Math.max(this.recoveryDelivered - this.recoveryAllowed, newly) + 1,
+        Math.max(this.recoveryDelivered - this.recoveryAllowed, newly) + (goesOn ? 1 : 0),
       )
     }
     allowed = Math.max(allowed, 0)

@@ -94,6 +94,7 @@ export class TcpSender implements SenderView {
     rttUs: -1,
     deliveredAtSend: -1,
     ratePerUs: 0,
+    goesOn: false,
   }
   private bestSegment = -1
   /** The time stamp that came back. */
@@ -164,6 +165,7 @@ export class TcpSender implements SenderView {
     sample.ratePerUs = 0
     this.bestSegment = -1
     this.echoMs = fields.stampMs
+    const unaBefore = this.una
     let duplicate = false
     const firstCopyArrived =
       cumulative > this.una &&
@@ -178,7 +180,7 @@ export class TcpSender implements SenderView {
       else {
         if ((flags & Segment.Retransmitted) === 0)
           oldestSentAt = Math.min(oldestSentAt, this.sentAt[segment & MASK]!)
-        this.markDelivered(segment, now)
+        this.markDelivered(segment, isOlder(this.echoMs, this.sentAt[segment & MASK]!), now)
       }
     }
     const cumulativeSentAt = oldestSentAt
@@ -195,7 +197,8 @@ export class TcpSender implements SenderView {
         if (cumulativeSentAt === NEVER && (flags & Segment.Retransmitted) === 0) {
           oldestSentAt = Math.min(oldestSentAt, this.sentAt[segment & MASK]!)
         }
-        this.markDelivered(segment, now)
+        // The time stamp is of the last segment that came in order: it tells nothing of one beyond a hole.
+        this.markDelivered(segment, false, now)
         this.flags[segment & MASK]! |= Segment.Sacked
         this.sackedOut++
         this.highestSacked = Math.max(this.highestSacked, segment)
@@ -214,7 +217,7 @@ export class TcpSender implements SenderView {
       this.recovering = false
       this.control.onRecoveryEnd()
     }
-    this.detectLoss(now)
+    sample.goesOn = this.detectLoss(now) === 0 && cumulative > unaBefore
     this.control.onAck(sample, this)
     this.send(now)
   }
@@ -226,7 +229,8 @@ export class TcpSender implements SenderView {
     return Math.round((base + difference) / this.segmentBytes)
   }
 
-  private markDelivered(segment: number, now: Instant): void {
+  /** `firstCopy`: the time stamp that came back shows that it was not the second. */
+  private markDelivered(segment: number, firstCopy: boolean, now: Instant): void {
     const i = segment & MASK
     const flags = this.flags[i]!
     this.sample.newly++
@@ -238,7 +242,7 @@ export class TcpSender implements SenderView {
     const sentAt = this.sentAt[i]!
     // What was sent again and is acknowledged at once, or by a time stamp that is older, was the first copy: it says
     // nothing of the second (RFC 8985, 6.2, step 2).
-    if (!again || (!isOlder(this.echoMs, sentAt) && now - sentAt >= this.minRttUs)) {
+    if (!again || (!firstCopy && now - sentAt >= this.minRttUs)) {
       if (sentAt >= this.rackSentAt) {
         this.rackSentAt = sentAt
         this.rackRttUs = now - sentAt
@@ -307,10 +311,10 @@ export class TcpSender implements SenderView {
     this.lost.push(segment)
   }
 
-  /** RACK: what was sent long enough before the newest delivered segment is lost. */
-  private detectLoss(now: Instant): void {
+  /** RACK: what was sent long enough before the newest delivered segment is lost. Returns how many were found. */
+  private detectLoss(now: Instant): number {
     this.rackAt = NEVER
-    if (this.rackSentAt < 0) return
+    if (this.rackSentAt < 0) return 0
     let window = Math.min((this.minRttUs / 4) * this.reorderSteps, this.smoothedRttUs)
     if (!this.reorderingSeen && (this.recovering || this.sackedOut >= DUPLICATE_THRESHOLD)) window = 0
     let found = 0
@@ -346,6 +350,7 @@ export class TcpSender implements SenderView {
       this.control.onLoss(now, this)
       this.inFlight -= found
     }
+    return found
   }
 
   private armRto(now: Instant): void {
