@@ -94,6 +94,7 @@ const AFTER_WIRE: readonly DropReason[] = [
   'sessionExpired',
   'unknownPath',
   'malformedInner',
+  'unknownContext',
   'sourceNotAllowed',
   'duplicate',
   'late',

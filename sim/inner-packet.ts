@@ -118,8 +118,8 @@ export interface SegmentFields {
   fin: boolean
   window: number
   /**
-   * Time stamp (RFC 7323) in ms, 16 bits: of data its own, of an acknowledgement its echo. In the place of the urgent
-   * pointer, as the option's own holds the packet's number.
+   * Time stamp (RFC 7323) in ms, 16 bits: of data its own, of an acknowledgement its echo. In the place of the
+   * checksum, as the option's own holds the packet's number.
    */
   stampMs: number
   /** Pairs of left and right edges, at most three. */
@@ -151,7 +151,7 @@ export function writeSegment(
   v.setUint32(transport + 4, fields.sequence)
   v.setUint32(transport + 8, fields.acknowledgement)
   v.setUint32(transport + 12, (((headerBytes / 4) << 28) | (flags << 16)) + fields.window)
-  v.setUint32(transport + 16, fields.stampMs)
+  v.setUint32(transport + 16, fields.stampMs << 16)
   // NOP NOP timestamps(10)
   v.setUint32(transport + 20, 0x0101080a)
   v.setUint32(transport + 24, number)
@@ -176,7 +176,7 @@ export function readSegment(v: DataView, at: number, identity: Identity, out: Se
   out.syn = (flags & 2) !== 0
   out.fin = (flags & 1) !== 0
   out.window = v.getUint16(transport + 14)
-  out.stampMs = v.getUint16(transport + 18)
+  out.stampMs = v.getUint16(transport + 16)
   out.sackCount = headerBytes > 32 ? (v.getUint8(transport + 35) - 2) / 8 : 0
   for (let i = 0; i < 2 * out.sackCount; i++) out.sack[i] = v.getUint32(transport + 36 + 4 * i)
 }

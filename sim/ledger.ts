@@ -1,8 +1,9 @@
 import { type Instant, MILLISECOND } from '../src/base/time.js'
-import { DATA_OVERHEAD_BYTES, HEADER_BYTES, INNER_HEADER_BYTES, MessageType } from '../src/wire/message.js'
+import { HEADER_BYTES, INNER_HEADER_BYTES, MessageType, TAG_BYTES } from '../src/wire/message.js'
 import type { DatagramStore } from './datagram-store.js'
+import { HeaderTap } from './header-tap.js'
 import { Identity, identify } from './inner-packet.js'
-import type { Watcher } from './network.js'
+import type { Attachment, Side, Watcher } from './network.js'
 
 /** States of one inner packet, as bits. */
 const SENT = 1
@@ -98,6 +99,8 @@ export class Ledger implements Watcher {
   dataArrived = 0
   dataDelivered = 0
   private readonly identity = new Identity()
+  /** By the side that sends. */
+  private readonly taps: Record<Side, HeaderTap> = { client: new HeaderTap(), server: new HeaderTap() }
 
   constructor(
     private readonly store: DatagramStore,
@@ -115,13 +118,16 @@ export class Ledger implements Watcher {
     if (this.faults.length < 20) this.faults.push(text)
   }
 
-  /** Whether the datagram can be read as one of our packets; which one is then in {@link identity}. */
-  private reads(slot: number): boolean {
-    const { store } = this
+  /** Whether the datagram from `side` can be read as one of our packets; which one is then in {@link identity}. */
+  private reads(slot: number, side: Side): boolean {
+    const { store, identity } = this
     const at = store.offset(slot)
     if (store.slab[at] !== MessageType.Data) return false
-    const length = store.length[slot]! - DATA_OVERHEAD_BYTES
-    return identify(store.view, at + HEADER_BYTES + INNER_HEADER_BYTES, length, this.identity)
+    const from = at + HEADER_BYTES
+    const bytes = store.length[slot]! - HEADER_BYTES - TAG_BYTES
+    const tap = this.taps[side]
+    if (tap.expand(store.slab, from, bytes)) return identify(tap.view, tap.at, tap.bytes, identity)
+    return identify(store.view, from + INNER_HEADER_BYTES, bytes - INNER_HEADER_BYTES, identity)
   }
 
   private mark(flowId: number, number: number, bit: number): void {
@@ -133,24 +139,27 @@ export class Ledger implements Watcher {
     if (bit === ON_WIRE) this.beforeWire--
   }
 
-  sent(slot: number): void {
+  sent(slot: number, _now: Instant, from: Attachment): void {
     if (!this.followsWire) return
     const { store, identity } = this
     store.flow[slot] = -1
-    if (!this.reads(slot)) return
+    const at = store.offset(slot)
+    if (store.slab[at] === MessageType.Control) this.taps[from.side].listen(store.slab, at + HEADER_BYTES)
+    if (!this.reads(slot, from.side)) return
     store.flow[slot] = identity.flow
     store.number[slot] = identity.number
     this.mark(identity.flow, identity.number, ON_WIRE)
   }
 
-  arrived(slot: number): void {
+  arrived(slot: number, _now: Instant, to: Attachment): void {
     const { store, identity } = this
     if (store.slab[store.offset(slot)] === MessageType.Data) this.dataArrived++
     if (!this.followsWire) return
     // What nobody has touched on the way is what was sent; anything else is read again.
     if (store.forged[slot] === 0) {
       if (store.flow[slot]! >= 0) this.mark(store.flow[slot]!, store.number[slot]!, ARRIVED)
-    } else if (this.reads(slot)) this.mark(identity.flow, identity.number, ARRIVED)
+    } else if (this.reads(slot, to.side === 'client' ? 'server' : 'client'))
+      this.mark(identity.flow, identity.number, ARRIVED)
   }
 
   /** A packet came out of a TUN. Returns its flow, or undefined if it is none of ours (a fault). */

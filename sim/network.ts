@@ -16,9 +16,9 @@ export interface Socket {
 
 /** Sees what happens to datagrams: the checkers and the attacker. Must not keep slots. */
 export interface Watcher {
-  sent?(slot: number, now: Instant): void
+  sent?(slot: number, now: Instant, from: Attachment): void
   lost?(slot: number): void
-  arrived?(slot: number, now: Instant): void
+  arrived?(slot: number, now: Instant, to: Attachment): void
 }
 
 /** An IPv4 address record as in base/datagram-batch.ts, with nothing said about our side. */
@@ -66,9 +66,13 @@ class AddressBook {
   }
 }
 
+export type Side = 'client' | 'server'
+
 /** An end's link where it meets the network: its address there, and the access line both ways, if there is one. */
 export class Attachment {
   socket: Socket | undefined
+  /** Which of the two ends it belongs to. */
+  side: Side = 'client'
   /** Its place among the links of its end. */
   index = 0
   /** All sockets with this address, where there is one for each of the other end's lines. */
@@ -153,7 +157,7 @@ export class Network {
       trace.add(slab[at]! | (slab[at + 1]! << 8) | (slab[at + 2]! << 16) | (slab[at + 3]! << 24))
       trace.add(slab[at + length - 1]! | (slab[at + length - 2]! << 8) | (slab[at + length - 3]! << 16))
     }
-    for (let i = 0; i < this.watchers.length; i++) this.watchers[i]!.sent?.(slot, now)
+    for (let i = 0; i < this.watchers.length; i++) this.watchers[i]!.sent?.(slot, now, from)
     if (from.up) from.up.push(slot, now)
     else this.route(slot, now, from.index)
   }
@@ -187,7 +191,7 @@ export class Network {
       return
     }
     this.store.arrivedAt[slot] = now
-    for (let i = 0; i < this.watchers.length; i++) this.watchers[i]!.arrived?.(slot, now)
+    for (let i = 0; i < this.watchers.length; i++) this.watchers[i]!.arrived?.(slot, now, to)
     to.socket.receive(slot, now)
   }
 

@@ -128,7 +128,7 @@ function mix(word: number, before: number): number {
  * options) and tail, where time matters more than what a damaged byte does. Smaller ones may carry more than the
  * packet, and are taken whole.
  */
-const FULL_DATAGRAM_BYTES = 1440
+const FULL_DATAGRAM_BYTES = 1400
 const HEAD_BYTES = 120
 const TAIL_BYTES = 32
 const PLAIN_HEAD_BYTES = HEAD_BYTES - HEADER_BYTES

@@ -16,7 +16,7 @@ import { Clock } from './clock.js'
 import { End, GOOD_MACHINE, type MachineParameters } from './end.js'
 import { Ledger } from './ledger.js'
 import { type LinkParameters, PERFECT_LINK } from './link-direction.js'
-import { type Attachment, addressOf, Network } from './network.js'
+import { type Attachment, addressOf, Network, type Side } from './network.js'
 import { NullCiphers } from './null-cipher.js'
 import { StepChecker } from './step-checker.js'
 import type { Host } from './traffic.js'
@@ -84,7 +84,7 @@ export class World {
       addressOf(192, 0, 2, options.serverPerLine ? 1 : i + 1, SERVER_PORT),
     )
     const clientLines = options.links.map((link, i) =>
-      this.attach(link, 'link', i, clientAddresses[i]!, true),
+      this.attach(link, 'client', i, clientAddresses[i]!, true),
     )
     const serverLines = serverLinks.map((link, i) =>
       this.attach(link, 'server', i, serverAddresses[i]!, options.serverLinks !== undefined),
@@ -180,14 +180,15 @@ export class World {
 
   private attach(
     link: LinkOptions,
-    kind: string,
+    side: Side,
     index: number,
     address: Uint32Array,
     line: boolean,
   ): Attachment {
-    const name = link.name ?? `${kind}${index}`
+    const name = link.name ?? `${side === 'client' ? 'link' : 'server'}${index}`
     const lines = { up: { ...PERFECT_LINK, ...link.up }, down: { ...PERFECT_LINK, ...link.down } }
     const attachment = this.network.attach(name, address, line ? lines : undefined)
+    attachment.side = side
     attachment.index = index
     return attachment
   }

@@ -62,7 +62,8 @@ function renderPeer(peer: PeerSnapshot, before: PeerSnapshot | undefined, second
     `  allowed IPs  ${shortList(peer.allowedIps)}`,
     `  traffic      out ${flow(peer.bytesOut, before?.bytesOut)}, ${peer.packetsOut} packets; ` +
       `in ${flow(peer.bytesIn, before?.bytesIn)}, ${peer.packetsIn} packets`,
-    `  queue        ${size(queue.bytes)} in ${queue.packets} packets, ${queue.acksThinned} ACKs thinned`,
+    `  queue        ${size(queue.bytes)} in ${queue.packets} packets, ${queue.acksThinned} ACKs thinned, ` +
+      `${size(queue.headerBytesSaved)} of headers left out`,
     `  order        ${order.held} held, ${order.holesReleased} holes given up, ${order.late} late, ` +
       `${order.duplicates} duplicates`,
     ...(peer.paths.length === 0 ? ['  no path yet'] : renderPaths(peer.paths, before?.paths, seconds)),

@@ -157,7 +157,7 @@ export class Device {
     env.random.fill(bootId)
     let ciphers: number = Cipher.ChaCha20Poly1305
     if (env.ciphers.preferred.includes(Cipher.Aes256Gcm)) ciphers |= Cipher.Aes256Gcm
-    let features: number = Feature.Trailers
+    let features: number = Feature.Trailers | Feature.HeaderCompression
     if (config.scheduler === 'adaptive') features |= Feature.Repairs
     if (config.policy === 'bond') features |= Feature.Equalise
     this.offer = { ciphers, features, bootId: new DataView(bootId.buffer).getBigUint64(0, true) }
@@ -438,6 +438,7 @@ export class Device {
         path.measure(now)
       }
       peer.reviewPaths(now)
+      peer.contextsOut.review(peer.current?.remoteFeatures ?? 0, peer.bytesOut, now)
       peer.egress.review(peer.roundTripUsUsed, peer.rateBytesPerSec, now)
       if (peer.sessions.length > 0 && peer.housekeepAt === NEVER) peer.housekeepAt = now
     }

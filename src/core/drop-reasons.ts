@@ -26,6 +26,7 @@ export const DROP_REASONS = {
   sessionExpired: 'sealed with a key past its end',
   unknownPath: 'a path id that may not be opened by the other end',
   malformedInner: 'the sealed packet is not IPv4 or IPv6, or shorter than its header says',
+  unknownContext: 'compressed headers of a context that was not told, or that do not fit it',
   sourceNotAllowed: "the inner source address is not in the peer's allowed IPs",
   malformedControl: 'a control packet that cannot be read',
   duplicate: 'another copy of the packet came first',

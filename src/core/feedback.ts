@@ -8,6 +8,7 @@
  * carry, which stretches the intervals on thin ones.
  */
 import { type Instant, MILLISECOND, NEVER, SECOND } from '../base/time.js'
+import { isCompressed } from '../wire/header-compression.js'
 import {
   DATA_OVERHEAD_BYTES,
   Feature,
@@ -19,6 +20,7 @@ import {
   MISSING_RANGES_MAX,
   OWD_UNKNOWN,
   STAMP_MASK,
+  TRAILER_LENGTH_BYTES,
 } from '../wire/message.js'
 import {
   FEEDBACK_GAP_US,
@@ -187,11 +189,16 @@ export function appendFeedback(
   now: Instant,
 ): number {
   const { session, path } = via
-  if (feedbackBytes(session) > room) return 0
+  const { pool } = device
+  const endsByFrame = isCompressed(pool, slot)
+  if (feedbackBytes(session) + (endsByFrame ? TRAILER_LENGTH_BYTES : 0) > room) return 0
   const writer = device.control.begin()
   writeFeedback(writer, session, now)
+  if (endsByFrame) {
+    const at = writer.reserve(FrameKind.TrailerLength, 2)
+    writer.view.setUint16(at, writer.bytes, true)
+  }
   const { bytes } = writer
-  const { pool } = device
   writer.copyTo(pool.slab, pool.packetAt(slot) + pool.length[slot]!)
   const { riddenSince, riddenOn } = session
   told(session)

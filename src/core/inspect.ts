@@ -39,6 +39,7 @@ function inspectPeer(peer: Peer, now: Instant): PeerFigures {
       bytes: egress.bytes,
       packets: egress.packets,
       acksThinned: egress.acksThinned,
+      headerBytesSaved: peer.contextsOut.savedBytes,
       evened: countEvened(peer.scheduler.flowFlags),
     },
     paths: peer.paths.map((path) => inspectPath(path, peer, now)),

@@ -14,6 +14,7 @@ import type { Device } from './device.js'
 import { EgressQueue } from './egress-queue.js'
 import { FlowTable } from './flow-table.js'
 import { HandshakeDriver } from './handshake-driver.js'
+import { IncomingContexts, OutgoingContexts } from './header-contexts.js'
 import type { Link } from './link.js'
 import type { Path } from './path.js'
 import { RelativeClock } from './relative-clock.js'
@@ -54,6 +55,8 @@ export class Peer {
   readonly egress: EgressQueue
   readonly resequencer: Resequencer
   readonly clock = new RelativeClock()
+  readonly contextsOut: OutgoingContexts
+  readonly contextsIn: IncomingContexts
 
   /** Last data packet either way: decides how often idle paths are tried. */
   activeAt: Instant = Number.NEGATIVE_INFINITY
@@ -95,6 +98,8 @@ export class Peer {
       ageUsMax: EGRESS_US_MAX,
     })
     this.resequencer = new Resequencer(pool, drops, device.delivered, { holdUsMax: HOLD_US_MAX })
+    this.contextsOut = new OutgoingContexts(pool)
+    this.contextsIn = new IncomingContexts(pool)
     this.handshake = new HandshakeDriver(this, now)
   }
 
@@ -153,6 +158,8 @@ export class Peer {
     this.flows.reset()
     this.resequencer.reset(now)
     this.clock.reset()
+    this.contextsOut.reset()
+    this.contextsIn.reset()
     for (const path of this.paths) {
       path.health.reset()
       path.rate.resetDelays()

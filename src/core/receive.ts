@@ -6,7 +6,7 @@
  *     3 open              a run of one session's packets per call of the cipher
  *     4 replay            only after authentication
  *     5 credit            the channel's and the path's figures, roaming
- *     6 control           → reports.ts; data: source address against AllowedIps
+ *     6 control           → reports.ts; data: headers expanded, source address against AllowedIps
  *     7 order             Resequencer             ── the only wait ──
  */
 import {
@@ -20,6 +20,7 @@ import {
 } from '../base/datagram-batch.js'
 import { PACKET_BYTES_MAX, SLOT_BYTES, SLOT_HEADROOM, SLOT_WORDS, SlotFlag } from '../base/packet-pool.js'
 import type { Instant } from '../base/time.js'
+import { compressedLength, isCompressed } from '../wire/header-compression.js'
 import { innerLength } from '../wire/ip.js'
 import {
   DATA_OVERHEAD_BYTES,
@@ -37,6 +38,7 @@ import { sameRemote } from './address.js'
 import type { Device } from './device.js'
 import { Drop } from './drop-reasons.js'
 import { handleHandshake } from './handshakes.js'
+import { expandHeaders } from './header-contexts.js'
 import type { Link } from './link.js'
 import { OPEN_FAILED, SEAL_WORDS } from './packet-cipher.js'
 import { acceptChannel, roam } from './path-keeper.js'
@@ -252,21 +254,23 @@ function accept(
   const payloadBytes = opened - INNER_HEADER_BYTES
   pool.length[slot] = payloadBytes
   pool.flags[slot] = stampAndFlags & PacketFlag.ChecksumPartial ? SlotFlag.ChecksumPartial : 0
-  const innerBytes = innerLength(pool, slot)
-  if (innerBytes < 0) {
+  const hasTrailer = (stampAndFlags & PacketFlag.Trailer) !== 0
+  const compressed = isCompressed(pool, slot)
+  const packetBytes = compressed ? compressedLength(pool, slot, hasTrailer) : innerLength(pool, slot)
+  if (packetBytes < 0) {
     refuse(device, slot, Drop.malformedInner)
     return
   }
-  if (innerBytes !== payloadBytes) {
+  if (packetBytes !== payloadBytes) {
     // Frames behind the packet, read before its slot goes on; nothing else that follows it is let through.
-    pool.length[slot] = innerBytes
-    if ((stampAndFlags & PacketFlag.Trailer) !== 0) {
+    pool.length[slot] = packetBytes
+    if (hasTrailer) {
       handleControl(
         device,
         channel,
         pool.slab,
-        pool.packetAt(slot) + innerBytes,
-        payloadBytes - innerBytes,
+        pool.packetAt(slot) + packetBytes,
+        payloadBytes - packetBytes,
         datagramBytes,
         receivedAt,
         link,
@@ -276,12 +280,16 @@ function accept(
       )
     }
   }
+  if (compressed && !expandHeaders(device, channel, slot, now)) {
+    refuse(device, slot, Drop.unknownContext)
+    return
+  }
   if (!sourceAllowed(device, peer, slot)) {
     refuse(device, slot, Drop.sourceNotAllowed)
     return
   }
   peer.packetsIn++
-  peer.bytesIn += innerBytes
+  peer.bytesIn += pool.length[slot]!
   const sequence = order & SEQUENCE_MASK
   peer.resequencer.receive(
     slot,

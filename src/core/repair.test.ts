@@ -39,6 +39,8 @@ class Sender {
     this.pool = end.pool
     this.peer = this.device.peers[0]!
     this.channel = this.peer.paths[0]!.channel!
+    // What is told of contexts would take counters of its own.
+    this.peer.contextsOut.enabled = false
     this.now = end.local(this.world.clock.now)
     for (const { channel } of this.peer.paths) this.settleAll(channel!)
   }

@@ -16,6 +16,7 @@ import {
 import { copyAddress } from './address.js'
 import type { Device } from './device.js'
 import { Drop } from './drop-reasons.js'
+import { handleHeaderContext, handleHeaderContextAnswer } from './header-contexts.js'
 import type { Link } from './link.js'
 import { handleChallenge, handleChallengeAnswer, judge, revive } from './path-keeper.js'
 import { type MissingRanges, settleReported } from './repair.js'
@@ -68,13 +69,20 @@ export function handleControl(
       case FrameKind.TrainReport:
         handleTrainReport(device, session, body, now)
         break
+      case FrameKind.HeaderContext:
+        if (!handleHeaderContext(device, channel, body, now)) device.drops.count(Drop.malformedControl)
+        break
+      case FrameKind.HeaderContextKnown:
+      case FrameKind.HeaderContextUnknown:
+        handleHeaderContextAnswer(session.peer, kind, body)
+        break
       case FrameKind.Handshake:
         device.handleSealedHandshake(channel, body.slice(), now)
         break
       case FrameKind.Close:
         device.endSession(session, 'the other end closed it', now)
         return
-      default: // a later version's frame: skipped
+      default: // padding, the length of a trailer, or a later version's frame: skipped
     }
   }
 }

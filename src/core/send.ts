@@ -7,6 +7,7 @@
  *     4 enqueue    EgressQueue                 ── the only wait ──
  *     5 schedule   Scheduler.pick              pulled while links have room
  *     6 number     bucket's sequence           as late as can be: a dropped packet leaves no gap
+ *                  headers compressed, in the slot, where the rate is not beyond it
  *     7 seal       counter, header, cipher     pulled by pollTransmit, a batch a call
  *
  * Bulk for which nothing has to wait takes 4 and 5 in a run, see {@link BulkRun}.
@@ -38,6 +39,7 @@ import type { Device } from './device.js'
 import { Drop } from './drop-reasons.js'
 import { appendFeedback, mayRide } from './feedback.js'
 import { PacketClass } from './flow-table.js'
+import { compressHeaders } from './header-contexts.js'
 import type { Link } from './link.js'
 import { SEAL_WORDS } from './packet-cipher.js'
 import type { Peer } from './peer.js'
@@ -150,11 +152,14 @@ function transmitRun(
   const { link } = path
   const channel = path.channel!
   const stamp = stampWord(now, 0)
+  let innerBytes = 0
   let wireBytes = 0
   let index = from
   for (; index < run.count && wireBytes < bytesMax && link.hasRoom; index++) {
     const slot = run.slots[index]!
     const bucket = run.buckets[index]!
+    innerBytes += length[slot]!
+    if (peer.contextsOut.enabled) compressHeaders(device, peer, slot, channel, now)
     const bytes = length[slot]!
     const at = slot * SLOT_WORDS + INNER_HEADER_WORD
     const checksum = pool.flags[slot]! & SlotFlag.ChecksumPartial ? PacketFlag.ChecksumPartial : 0
@@ -167,7 +172,7 @@ function transmitRun(
   }
   const packets = index - from
   peer.packetsOut += packets
-  peer.bytesOut += wireBytes - packets * (DATA_OVERHEAD_BYTES + OUTER_BYTES)
+  peer.bytesOut += innerBytes
   scheduler.sent(path, wireBytes, now)
   return packets
 }
@@ -219,7 +224,7 @@ export function transmit(
 ): void {
   const { pool } = device
   const { words } = pool
-  const length = pool.length[slot]!
+  const { scheduler } = peer
   let flags = peer.scheduler.flowFlags[bucket]!
   if (pool.flags[slot]! & SlotFlag.ChecksumPartial) flags |= PacketFlag.ChecksumPartial
   const at = slot * SLOT_WORDS + INNER_HEADER_WORD
@@ -229,10 +234,11 @@ export function transmit(
     words[at + 1] = orderWord(bucket, peer.flows.nextSequence(bucket))
     device.retention.firstSent(slot, now)
     peer.packetsOut++
-    peer.bytesOut += length
+    peer.bytesOut += pool.length[slot]!
+    if (peer.contextsOut.enabled) compressHeaders(device, peer, slot, scheduler.chosen[0]!.channel!, now)
   }
   words[at] = stampWord(now, flags)
-  const { scheduler } = peer
+  const length = pool.length[slot]!
   for (let i = 0; i < count; i++) {
     const path = scheduler.chosen[i]!
     if (i > 0) {

@@ -69,6 +69,8 @@ export interface QueueSnapshot {
   readonly packets: number
   /** Acknowledgements inside that gave way to newer ones while they waited for a thin link. */
   readonly acksThinned: number
+  /** Bytes of headers that were left out, as the other end knew them. */
+  readonly headerBytesSaved: number
   /** Long transfers that have the delay of the slowest path at present (long-transfers.ts). */
   readonly evened: number
 }

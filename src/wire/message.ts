@@ -52,7 +52,7 @@ export const PacketFlag = {
   ChecksumPartial: 1,
   /** Sent before on another path; the stamp is of this transmission, so it says nothing of the order of sending. */
   Repair: 2,
-  /** Control frames follow the inner packet, whose own header says where it ends. */
+  /** Control frames follow the inner packet, whose own header says where it ends; or the last frame, if it is compressed. */
   Trailer: 4,
   /** Of a long transfer, all of whose packets are to have the delay of the slowest path. */
   Even: 8,
@@ -137,6 +137,8 @@ export const Feature = {
   Equalise: 2,
   /** It reads control frames behind the packets of data packets. */
   Trailers: 4,
+  /** It expands compressed headers, see wire/header-compression.ts. */
+  HeaderCompression: 8,
 } as const
 
 /** Message 1: `type | sender index 3 | e 32 | s 48 | payload 44 | mac1 16 | mac2 16`. */
@@ -193,6 +195,14 @@ export const FrameKind = {
   Train: 8,
   /** What a train was received as, see {@link TrainReport}. */
   TrainReport: 9,
+  /** A context of header compression, see {@link HeaderContext}. */
+  HeaderContext: 10,
+  /** Body: index and number of the context, as they were told. */
+  HeaderContextKnown: 11,
+  /** A packet named a context that is not known. Body: its index. */
+  HeaderContextUnknown: 12,
+  /** The last frame behind a compressed packet, whose header does not say where it ends. Body: bytes of all frames, u16. */
+  TrailerLength: 13,
 } as const
 
 export const FRAME_HEADER_BYTES = 2
@@ -232,6 +242,11 @@ export const OWD_UNKNOWN = 0x7fffffff
 /** A missing range: `distance of its last counter below newest u16 | length u8`. */
 export const MISSING_RANGE_BYTES = 3
 export const MISSING_RANGES_MAX = 40
+
+/** Header context body: `index u8 | number u16`, then the words of wire/header-compression.ts, 24 or 44 bytes. */
+export const HeaderContext = { index: 0, number: 1, bytes: 3 } as const
+
+export const TRAILER_LENGTH_BYTES = FRAME_HEADER_BYTES + 2
 
 /** Train body: `number of the train u8 | packets in it u8`. */
 export const Train = { number: 0, packets: 1, bytes: 2 } as const
