@@ -68,7 +68,7 @@ export class OutgoingContexts {
 
   /** The other end knows none of them: it has restarted. */
   reset(): void {
-    this.states.fill(State.Free)
+    for (let index = 0; index < CONTEXTS; index++) this.forgotten(index)
   }
 
   /** Called a few times a second. `features`: of the other end; `bytesOut`: sent to it so far. */
@@ -123,9 +123,11 @@ export class OutgoingContexts {
     if (this.states[index] === State.Told && this.numbers[index] === number) this.states[index] = State.Known
   }
 
-  /** The other end does not know context `index`, whatever it said before. */
+  /** The other end does not know context `index`: it is told again. It stays its flow's, as packets that name it may be under way. */
   forgotten(index: number): void {
-    this.states[index] = State.Free
+    if (this.states[index] !== State.Known) return
+    this.states[index] = State.Told
+    this.toldAt[index] = Number.NEGATIVE_INFINITY
   }
 
   /** The context of the flow of {@link wanted}, of so many words; -1 if it has none and can have none. */

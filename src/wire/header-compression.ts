@@ -1,5 +1,5 @@
 import { PACKET_BYTES_MAX, type PacketPool, SLOT_HEADROOM, SLOT_WORDS } from '../base/packet-pool.js'
-import { innerLength, Protocol } from './ip.js'
+import { innerLength, Protocol, swap16 } from './ip.js'
 import { TRAILER_LENGTH_BYTES } from './message.js'
 
 /**
@@ -25,7 +25,6 @@ const FORM_MASK = 0xf8
 const FORM_ECN = 3
 const FORM_TIMESTAMPS = 4
 
-export const CONTEXT_INDEX_BITS = 8
 /** Words that a context has at most, see {@link readStatic}. */
 export const STATIC_WORDS_MAX = 11
 
@@ -111,7 +110,7 @@ export function compress(pool: PacketPool, slot: number, context: number): numbe
   const transport = at + (isIpv4 ? IPV4_BYTES : IPV6_BYTES)
   const end = at + pool.length[slot]!
   let form = FORM | (isIpv4 ? slab[at + 1]! & FORM_ECN : (slab[at + 1]! >>> 4) & FORM_ECN)
-  // Written from the front: what is read lies behind what has been written.
+  // From the front: what is still to be read lies behind what has been written.
   let to = at + 2
   if (isIpv4) {
     slab[to] = slab[at + 4]!
@@ -181,9 +180,9 @@ export function expand(pool: PacketPool, slot: number, statics: Uint32Array, at:
   if (restBytes < 0 || headerBytes + restBytes > PACKET_BYTES_MAX) return false
   const total = headerBytes + restBytes
   const identification = slab[from + 2]! | (slab[from + 3]! << 8)
+  // From behind: what is still to be read lies before what has been written.
   slab.copyWithin(from + headerBytes, carriedAt + carried, from + bytes)
   const transport = from + ipBytes
-  // From behind, as the place it goes to may begin before what is still to be read ends.
   if (isTcp) {
     slab.copyWithin(transport + TCP_CARRIED_AT, carriedAt, carriedAt + carried)
     slab[transport + 18] = 0
@@ -214,8 +213,4 @@ function sumOfHeader(words: Uint32Array, first: number): number {
   for (let i = first; i < first + IPV4_BYTES / 4; i++) sum += (words[i]! & 0xffff) + (words[i]! >>> 16)
   sum = (sum & 0xffff) + (sum >>> 16)
   return (sum & 0xffff) + (sum >>> 16)
-}
-
-function swap16(value: number): number {
-  return ((value & 0xff) << 8) | ((value >>> 8) & 0xff)
 }

@@ -252,6 +252,7 @@ export function markCe(pool: PacketPool, slot: number): boolean {
   return true
 }
 
-function swap16(value: number): number {
+/** Of 16 bits: network order to the machine's, and back. */
+export function swap16(value: number): number {
   return ((value & 0xff) << 8) | ((value >>> 8) & 0xff)
 }
