@@ -68,15 +68,20 @@ describe('a long transfer over paths of different delay', () => {
     expect(send(2)).toBeDefined()
   })
 
-  it('that fares worse then is left alone for good', () => {
+  it('that fares worse then is tried again as long after it was quiet, and left alone the third time', () => {
     send(9)
-    expect(transfers.flags[BUCKET]).toBe(PacketFlag.Even)
-    const judged = send(8, PACKETS_PER_STEP / 3)
-    expect(judged).toBeGreaterThan(5)
-    expect(judged).toBeLessThan(7)
-    expect(transfers.flags[BUCKET]).toBe(0)
-    send(10)
-    send(0.3, 0)
+    for (let attempt = 0; attempt < 3; attempt++) {
+      expect(transfers.flags[BUCKET]).toBe(PacketFlag.Even)
+      const judged = send(8, PACKETS_PER_STEP / 3)
+      expect(judged).toBeGreaterThan(attempt === 0 ? 4 : 3)
+      expect(judged).toBeLessThan(5)
+      expect(transfers.flags[BUCKET]).toBe(0)
+      expect(send(10)).toBeUndefined()
+      send(0.3, 0)
+      const again = send(9)
+      if (attempt < 2) expect(again).toBeGreaterThan(8)
+      else expect(again).toBeUndefined()
+    }
     expect(send(30)).toBeUndefined()
     // The next one by the same ports is another one.
     send(3, 0)

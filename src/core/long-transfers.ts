@@ -28,15 +28,17 @@ const EVEN_FROM_US = 8_500 * MILLISECOND
 /** Later BBR has looked already. It looks again 10 s after it was quiet. */
 const EVEN_UNTIL_US = 9_800 * MILLISECOND
 /**
- * So long after that it has to have such a share of what it had before. If BBR saw a lower round trip late, it looks later
- * than was to be expected and gets a fraction until then (model, beside a satellite: 2 to 7 of 20 Mbit/s), and even after
- * that it takes minutes to find its rate again; if it has looked it has 0.7 to 1.5 of what it had by then (kernel). A transfer with
- * a small window has less for good. Neither is evened again. BBR's next look, at 20 s, is after that.
+ * So long after that it has to have such a share of what it had before. If BBR saw a lower round trip late, after
+ * its first packets met a busy machine, it looks later than was to be expected and gets a fraction until then, and less and
+ * less (kernel, beside a satellite: 11, then 4 of 20 Mbit/s); if it has looked it has 0.7 to 1.5 of what it had by then. A transfer
+ * with a small window has less for good. BBR's next look is after that.
  */
 const JUDGEMENTS = [
-  { afterUs: 6 * SECOND, keptShare: 0.4 },
+  { afterUs: 4.5 * SECOND, keptShare: 0.5 },
   { afterUs: 10 * SECOND, keptShare: 0.7 },
 ]
+/** One that fared worse is quiet when BBR looks in the end: when it looks next is known then, and it is tried again. */
+const ATTEMPTS_MAX = 3
 /** Paths whose delays are no further apart are even enough: the queues in them are apart by as much. */
 const UNEVEN_US = 2 * MILLISECOND
 /** The nearest paths carry so much of what they can: else the transfer needs no others. */
@@ -61,6 +63,8 @@ export class LongTransfers {
   private readonly evenSince = new Float64Array(BUCKETS)
   private readonly usualBefore = new Float64Array(BUCKETS)
   private readonly judged = new Uint8Array(BUCKETS)
+  /** By bucket: how often the transfer fared worse. */
+  private readonly failures = new Uint8Array(BUCKETS)
   private watchedAt: Instant = Number.NEGATIVE_INFINITY
 
   /**
@@ -100,6 +104,7 @@ export class LongTransfers {
     const usual = this.usual[bucket]!
     if (usual === 0) {
       this.usual[bucket] = packets
+      this.failures[bucket] = 0
       this.since[bucket] = now
       this.busyAt[bucket] = now
       return
@@ -128,7 +133,7 @@ export class LongTransfers {
     this.judged[bucket]!++
     if (this.usual[bucket]! >= judgement.keptShare * this.usualBefore[bucket]!) return false
     this.flags[bucket] = 0
-    this.since[bucket] = NEVER
+    if (++this.failures[bucket]! === ATTEMPTS_MAX) this.since[bucket] = NEVER
     return true
   }
 }
