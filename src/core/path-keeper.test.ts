@@ -95,3 +95,26 @@ test('a path moves at most once a second, however often its address changes', ()
     Uint32Array.from(moving.network.addresses.record(moving.line(0).address)).subarray(0, 5),
   )
 })
+
+test('a path on which an end sends only feedback is found dead by that end, too', () => {
+  const line = { delayUs: 10_000, rateBytesPerSec: 2_500_000, queueUsMax: 100 * MILLISECOND }
+  const links = ['one', 'two'].map((name) => ({ name, up: { ...line }, down: { ...line } }))
+  const upload = world(links)
+  new DatagramFlow(upload.clock, upload.ledger, upload.client, upload.server, {
+    name: 'upload',
+    bytes: 1_000,
+    intervalUs: 250,
+    from: 1 * SECOND,
+    until: 5 * SECOND,
+  })
+  upload.clock.call(3 * SECOND, () => {
+    upload.line(1).up!.parameters.blackhole = true
+    upload.line(1).down!.parameters.blackhole = true
+  })
+  upload.run(2_900 * MILLISECOND)
+  const path = upload.server.end.device.peers[0]!.paths[1]!
+  expect(path.state).toBe('up')
+  expect(path.packetsOut).toBeGreaterThan(100)
+  upload.run(3_300 * MILLISECOND)
+  expect(path.state).toBe('suspect')
+})

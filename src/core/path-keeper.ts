@@ -325,7 +325,6 @@ function joinNewer(path: Path, now: Instant): void {
 function watch(path: Path, active: boolean, now: Instant): void {
   const { peer, health } = path
   const channel = path.channel!
-  const interval = active ? HEARTBEAT_ACTIVE_US : peer.config.keepaliveUs
   if (channel.waiting) {
     const silence = now - Math.max(channel.askingSince, health.progressAt)
     if (now >= peer.noVerdictUntil) {
@@ -347,7 +346,10 @@ function watch(path: Path, active: boolean, now: Instant): void {
       peer.probedAt = now
       for (const other of peer.paths) if (other.usable) sendHeartbeat(other.channel!, now)
     }
-  } else if (now - path.lastSentAt >= interval) {
+  } else if (active) {
+    // Feedback asks nothing: where only that goes nobody would tell that the path is dead.
+    if (now - channel.askedAt >= HEARTBEAT_ACTIVE_US) sendHeartbeat(channel, now)
+  } else if (now - path.lastSentAt >= peer.config.keepaliveUs) {
     sendHeartbeat(channel, now)
   }
   if (path.state === 'up' && health.lossy) {

@@ -34,6 +34,8 @@ export class Channel {
   /** Newest counter that asks for a report (data, heartbeat), and when the oldest unreported one of them was sent. */
   newestAsking = -1
   askingSince: Instant = 0
+  /** When the newest of them was sent. */
+  askedAt: Instant = Number.NEGATIVE_INFINITY
   /** Something that asks for a report has not been reported yet. */
   get waiting(): boolean {
     return this.newestAsking > this.reportedNewest
@@ -82,6 +84,7 @@ export class Channel {
       this.session.peer.asked(now)
       if (!this.waiting) this.askingSince = now
       this.newestAsking = counter
+      this.askedAt = now
     }
     return counter
   }
@@ -93,6 +96,7 @@ export class Channel {
     this.session.peer.asked(now)
     if (!this.waiting) this.askingSince = now
     this.newestAsking = next - 1
+    this.askedAt = now
   }
 
   /** The other end reported `newest`: what is still unreported is younger. */
