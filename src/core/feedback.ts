@@ -23,11 +23,13 @@ import {
   TRAILER_LENGTH_BYTES,
 } from '../wire/message.js'
 import {
+  ACTIVE_US,
   FEEDBACK_GAP_US,
   FEEDBACK_SHARE,
   FEEDBACK_SHARE_THIN,
   FEEDBACK_US,
   FEEDBACK_US_MAX,
+  HEARTBEAT_ACTIVE_US,
   SUSPECT_MARGIN_US,
 } from './constants.js'
 import type { ControlWriter } from './control.js'
@@ -168,13 +170,16 @@ function fastestOwdUs(session: Session): number {
 export function sendFeedback(device: Device, session: Session, via: Channel, now: Instant): void {
   const writer = device.control.begin()
   writeFeedback(writer, session, now)
+  // Feedback asks nothing: where only that goes nobody would tell that the path is dead.
+  const asks = now - session.peer.activeAt < ACTIVE_US && now - via.askedAt >= HEARTBEAT_ACTIVE_US
+  if (asks) writer.frame(FrameKind.Heartbeat)
   const other = via.path !== session.riddenOn
   const { riddenSince } = session
   told(session)
   if (!other) session.riddenSince = riddenSince
   session.feedbackAt = now
   charge(via.path, writer.bytes + DATA_OVERHEAD_BYTES + OUTER_BYTES, now)
-  writer.sendOn(via, false, now)
+  writer.sendOn(via, asks, now)
 }
 
 /**

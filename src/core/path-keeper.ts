@@ -346,10 +346,7 @@ function watch(path: Path, active: boolean, now: Instant): void {
       peer.probedAt = now
       for (const other of peer.paths) if (other.usable) sendHeartbeat(other.channel!, now)
     }
-  } else if (active) {
-    // Feedback asks nothing: where only that goes nobody would tell that the path is dead.
-    if (now - channel.askedAt >= HEARTBEAT_ACTIVE_US) sendHeartbeat(channel, now)
-  } else if (now - path.lastSentAt >= peer.config.keepaliveUs) {
+  } else if (now - path.lastSentAt >= (active ? HEARTBEAT_ACTIVE_US : peer.config.keepaliveUs)) {
     sendHeartbeat(channel, now)
   }
   if (path.state === 'up' && health.lossy) {
