@@ -6,11 +6,11 @@ import { TRAILER_LENGTH_BYTES } from './message.js'
  * Header compression: of the headers of a flow's packets most words are the same each time. Both ends keep those as a
  * context, and a compressed packet names it in the place of them.
  *
- *     +------+---------+------------------+----------------------------------------------+-------------------+
- *     | form | context | identification 2 | TCP: sequence, acknowledgement, flags, window, | options, payload  |
- *     | 1    | 1       | IPv4 only        | checksum: bytes 4 to 17 of its header          |                   |
- *     |      |         |                  | UDP: checksum 2                                | payload           |
- *     +------+---------+------------------+----------------------------------------------+-------------------+
+ *     +------+---------+------------------+---------------------------------------+------------------+
+ *     | form | context | identification 2 | TCP: sequence, acknowledgement,       | options, payload |
+ *     | 1    | 1       | IPv4 only        | flags, window, checksum (4 to 17) 14  |                  |
+ *     |      |         |                  | UDP: checksum 2                       | payload          |
+ *     +------+---------+------------------+---------------------------------------+------------------+
  *
  * Unlike ROHC (RFC 5795) and Van Jacobson's (RFC 1144), no field is told as its difference from an earlier packet: here
  * packets are lost, overtaken and sent twice, and each must be readable by itself. What is expanded has the very bytes of
