@@ -88,6 +88,7 @@ export const HOLD_US_MAX = 120 * MILLISECOND
 export const HOLD_REPAIR_US_MAX = 300 * MILLISECOND
 /** Egress queue of one peer. */
 export const EGRESS_BYTES_MAX = 4 << 20
+export const EGRESS_PACKETS_MAX = 12_288
 export const EGRESS_US_MAX = 1 * SECOND
 
 /** Packets of one wake-up, in each direction. */

@@ -20,7 +20,6 @@ import {
 import { AllowedIps } from './allowed-ips.js'
 import {
   BATCH_PACKETS,
-  EGRESS_BYTES_MAX,
   LATE_WAKE_GRACE_US,
   LATE_WAKE_US,
   PENDING_SESSION_US,
@@ -269,11 +268,9 @@ export class Device {
     return next
   }
 
-  /** How many packets may be read from the TUN: none while links are full or memory is short. */
+  /** How many packets may be read from the TUN: none while memory is short, or a peer takes nothing more. */
   get tunRoom(): number {
-    for (const peer of this.peers) {
-      if (peer.egress.bytes > EGRESS_BYTES_MAX / 2 && peer.paths.some((path) => path.usable)) return 0
-    }
+    for (const peer of this.peers) if (peer.isStuck) return 0
     const free = this.pool.freeCount - this.pool.slotCount / 4
     return Math.max(0, Math.min(BATCH_PACKETS, Math.floor(free)))
   }

@@ -4,7 +4,7 @@ export const DROP_REASONS = {
   tunMalformed: 'not an IPv4 or IPv6 packet, or shorter than its header says',
   tunTooBig: 'longer than the 2032 bytes that a packet may have',
   tunNoPeer: "the destination is in no peer's allowed IPs",
-  egressFull: 'the egress queue was at its limit in bytes',
+  egressFull: 'the egress queue was at its limit in bytes or packets',
   egressOld: 'waited in the egress queue longer than its limit in time',
   egressCodel: 'dropped by CoDel to keep the queue short',
   // from the network, before authentication

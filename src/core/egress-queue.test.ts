@@ -81,7 +81,6 @@ describe('EgressQueue', () => {
   })
 
   it('shares by bytes between flows of different packet sizes', () => {
-    queue.codelEnabled = false
     for (let i = 0; i < 300; i++) enqueue('big', 1, Bulk, 1400)
     for (let i = 0; i < 3000; i++) enqueue('small', 2, Bulk, 140)
     const sent = { big: 0, small: 0 }
@@ -128,6 +127,16 @@ describe('EgressQueue', () => {
     ])
     for (let i = 0; i < 12; i++) queue.requeueFront(take(`again ${i}`), 1, Bulk, 1000, 0)
     expect(dequeue()).toBe('again 2')
+  })
+
+  it('... or when it has too many packets, be they ever so small', () => {
+    start({ packetsMax: 10 })
+    enqueue('voice', 0, RealTime, 60)
+    for (let i = 0; i < 3; i++) enqueue('short', 1, Bulk, 60)
+    for (let i = 0; i < 8; i++) enqueue(`long ${i}`, 2, Bulk, 60)
+    expect(drops.snapshot()).toEqual({ egressFull: 2 })
+    expect([queue.packets, queue.bytes]).toEqual([10, 600])
+    expect(dequeueAll().filter((name) => name.startsWith('long'))[0]).toBe('long 2')
   })
 
   it('keeps real-time packets and ACKs within bounds of their own, the oldest go', () => {
@@ -267,12 +276,6 @@ describe('CoDel in the queue', () => {
     }
   })
 
-  it('does nothing when it is off', () => {
-    queue.codelEnabled = false
-    overload(105, 10, 0)
-    expect(drops.snapshot()).toEqual({})
-  })
-
   it('leaves alone what is no more than a packet', () => {
     for (let now = 0; now < 10 * SECOND; now += 500 * MILLISECOND) {
       enqueue('slow', 1, Bulk, 1400, now)
@@ -388,7 +391,8 @@ describe('EgressQueue beside its oracle', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 250 }), (steps) => {
         start({ bytesMax: 20_000, ageUsMax: SECOND })
-        queue.codelEnabled = false
+        // So that CoDel never has the time to drop.
+        queue.review(1000 * SECOND, 0, 0)
         const oracle = new OracleQueue(20_000)
         let now = 0
         let waiting = 0

@@ -46,6 +46,8 @@ const REINJECTED = 1 << (BUCKET_BITS + 2)
 export interface EgressQueueOptions {
   /** Limit of bulk and re-injected packets together; beyond it the longest flow loses from its head. */
   bytesMax?: number
+  /** ... or of all packets: small ones need as much of the memory as big ones. */
+  packetsMax?: number
   /** No packet leaves after waiting longer than this. */
   ageUsMax?: DurationUs
   /** Limit of the real-time class, whose oldest are the first to lose their worth; and of pure ACKs, likewise. */
@@ -100,8 +102,6 @@ export class EgressQueue {
   packets = 0
   /** Of it, bulk and re-injected. */
   bytesBulk = 0
-  /** CoDel is of no use while the machine and not a link is the limit; off it costs nothing. */
-  codelEnabled = true
   /** Packets marked instead of dropped. */
   marked = 0
   /** Pure ACKs stay where they are, and others go before them. */
@@ -132,6 +132,7 @@ export class EgressQueue {
   private readonly lastFlow = new Int32Array(3).fill(NONE)
 
   private readonly bytesMax: number
+  private readonly packetsMax: number
   private readonly ageUsMax: DurationUs
   private readonly realTimeBytesMax: number
   private readonly pureAckBytesMax: number
@@ -144,6 +145,7 @@ export class EgressQueue {
   ) {
     this.acks = new AckFilter(pool)
     this.bytesMax = options.bytesMax ?? 4 << 20
+    this.packetsMax = options.packetsMax ?? Number.POSITIVE_INFINITY
     this.ageUsMax = options.ageUsMax ?? 1 * SECOND
     this.realTimeBytesMax = options.realTimeBytesMax ?? 256 << 10
     this.pureAckBytesMax = options.pureAckBytesMax ?? 128 << 10
@@ -176,7 +178,7 @@ export class EgressQueue {
         this.deficits[bucket] = QUANTUM_BYTES
         this.appendFlow(bucket, Turn.New)
       }
-      if (this.bytesBulk > this.bytesMax) this.shorten()
+      if (this.isTooLong) this.shorten()
       return
     }
     if (packetClass === PacketClass.PureAck && this.thins(slot, bytes, now)) {
@@ -199,7 +201,7 @@ export class EgressQueue {
     this.append(LINE_REINJECTED, slot, bucket, packetClass, bytes, enqueuedAt)
     this.slots.kind[slot]! |= REINJECTED
     this.bytesBulk += bytes
-    if (this.bytesBulk > this.bytesMax) this.shorten()
+    if (this.isTooLong) this.shorten()
   }
 
   /** The class whose turn it is, or -1 when nothing waits or all that does is to stay. Re-injected packets count as bulk. */
@@ -276,7 +278,6 @@ export class EgressQueue {
       if (sojournUs > this.ageUsMax) {
         this.dropHead(bucket, Drop.egressOld)
       } else if (
-        this.codelEnabled &&
         codel.signal(bucket, sojournUs, this.lineBytes[bucket]! - slots.bytes[slot]! <= QUANTUM_BYTES, now)
       ) {
         if (!markCe(this.pool, slot)) {
@@ -326,7 +327,11 @@ export class EgressQueue {
     }
   }
 
-  /** Too many bytes: the longest flow loses from its head, as its sender learns of it soonest that way. */
+  private get isTooLong(): boolean {
+    return this.bytesBulk > this.bytesMax || this.packets > this.packetsMax
+  }
+
+  /** Too much: the longest flow loses from its head, as its sender learns of it soonest that way. */
   private shorten(): void {
     let longest = LINE_REINJECTED
     for (let turn: number = Turn.New; turn <= Turn.Old; turn++) {
@@ -334,7 +339,7 @@ export class EgressQueue {
         if (this.lineBytes[bucket]! >= this.lineBytes[longest]!) longest = bucket
       }
     }
-    for (let i = 0; i < OVERFLOW_BATCH && this.bytesBulk > this.bytesMax; i++) {
+    for (let i = 0; i < OVERFLOW_BATCH && this.isTooLong; i++) {
       if (this.heads[longest] === NONE) return
       this.dropHead(longest, Drop.egressFull)
     }

@@ -2,6 +2,7 @@ import { type Instant, NEVER } from '../base/time.js'
 import { Feature } from '../wire/message.js'
 import {
   EGRESS_BYTES_MAX,
+  EGRESS_PACKETS_MAX,
   EGRESS_US_MAX,
   FORMER_SESSION_US,
   FORMER_SESSIONS_MAX,
@@ -95,6 +96,7 @@ export class Peer {
     this.flows = new FlowTable(Math.floor(device.random.next() * 2 ** 32))
     this.egress = new EgressQueue(pool, drops, device.egressSlots, {
       bytesMax: EGRESS_BYTES_MAX,
+      packetsMax: EGRESS_PACKETS_MAX,
       ageUsMax: EGRESS_US_MAX,
     })
     this.resequencer = new Resequencer(pool, drops, device.delivered, { holdUsMax: HOLD_US_MAX })
@@ -180,6 +182,22 @@ export class Peer {
     for (const path of this.paths)
       if (path.usable) slowest = Math.max(slowest, path.health.rtt.smoothedUs || 0)
     return Math.max(REPAIR_AGE_US, slowest + 100_000)
+  }
+
+  /**
+   * Much waits, and no socket takes it: the machine is the limit, and what is to come waits better where it comes from.
+   * Bulk that waits for slow paths is not stuck: it waits by itself, and loses what is too much (`egressFull`), while a
+   * call beside it goes at once.
+   */
+  get isStuck(): boolean {
+    const { bytes, packets } = this.egress
+    if (bytes <= EGRESS_BYTES_MAX / 2 && packets <= EGRESS_PACKETS_MAX / 2) return false
+    let isUsable = false
+    for (const { usable, link } of this.paths) {
+      if (usable && link.hasRoom) return false
+      if (usable) isUsable = true
+    }
+    return isUsable
   }
 
   /** Called a few times a second; tells what of the paths is left out since the last time, or used again. */

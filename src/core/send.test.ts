@@ -57,6 +57,25 @@ test('what waits for nothing passes the queue by: urgent packets first, each flo
   expect(pool.freeCount).toBe(pool.slotCount)
 })
 
+test('the TUN is read on while bulk waits for its paths, not while no socket takes a thing', async () => {
+  const { world, end, batch, add } = await connected(5)
+  const { device } = end
+  const peer = device.peers[0]!
+  for (const { rate } of peer.paths)
+    Object.assign(rate, { rateBytesPerSec: 10_000_000, gain: 1, startup: false })
+  for (let i = 0; i < 1800; i++) add(ProtocolNumber.tcp, 7, i, 1400)
+  const now = end.local(world.clock.now)
+  device.handleTun(batch, now)
+  expect(peer.egress.bytes).toBeGreaterThan(2 << 20)
+  expect(device.tunRoom).toBeGreaterThan(0)
+  device.handleLinkBlocked(0, true, now)
+  expect(device.tunRoom).toBeGreaterThan(0)
+  device.handleLinkBlocked(1, true, now)
+  expect(device.tunRoom).toBe(0)
+  device.handleLinkBlocked(1, false, now)
+  expect(device.tunRoom).toBeGreaterThan(0)
+})
+
 test('packets whose session ends before they are sealed are counted and no longer in flight', async () => {
   const { world, end, pool, batch, add } = await connected(2)
   const { device } = end
