@@ -196,6 +196,16 @@ static napi_value udp_stats(napi_env env, napi_callback_info info) {
   return result;
 }
 
+/* A socket stays bound to the index that its device had; the name may have another one since. */
+static napi_value udp_bind_device(napi_env env, napi_callback_info info) {
+  ARGS(2);
+  Udp *udp = arg_handle(env, argv[0], HANDLE_UDP, "socket");
+  char device[IFNAMSIZ];
+  if (udp == NULL || !arg_string(env, argv[1], "device", device, sizeof device)) return NULL;
+  return make_bool(env, udp->fd >= 0 && setsockopt(udp->fd, SOL_SOCKET, SO_BINDTODEVICE, device,
+                                                   (socklen_t)strlen(device) + 1) == 0);
+}
+
 static napi_value udp_close(napi_env env, napi_callback_info info) {
   ARGS(1);
   Udp *udp = arg_handle(env, argv[0], HANDLE_UDP, "socket");
@@ -211,6 +221,7 @@ void udp_register(napi_env env, napi_value exports) {
   define(env, exports, "udpReceive", udp_receive);
   define(env, exports, "udpError", udp_error);
   define(env, exports, "udpStats", udp_stats);
+  define(env, exports, "udpBindDevice", udp_bind_device);
   define(env, exports, "udpClose", udp_close);
   define(env, exports, "udpFault", udp_fault);
 }

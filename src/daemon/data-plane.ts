@@ -16,6 +16,8 @@ try {
   port.on('message', (request: PlaneRequest) => {
     if (request.kind === 'status') {
       say({ kind: 'status', id: request.id, figures: loop.figures() })
+    } else if (request.kind === 'rebind') {
+      loop.rebind()
     } else {
       loop.close()
       say({ kind: 'stopped' })

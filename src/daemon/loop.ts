@@ -125,6 +125,11 @@ export class Loop {
     }
   }
 
+  /** The device of a link may be another one of the same name by now: a stick that was pulled and plugged in again. */
+  rebind(): void {
+    for (const { socket } of this.links) socket.rebind()
+  }
+
   /** Says goodbye to the peers and gives everything back. */
   close(): void {
     if (this.closed) return

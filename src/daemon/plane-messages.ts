@@ -15,7 +15,7 @@ export interface PlaneConfig {
 }
 
 /** Main thread → data plane. */
-export type PlaneRequest = { kind: 'status'; id: number } | { kind: 'stop' }
+export type PlaneRequest = { kind: 'status'; id: number } | { kind: 'rebind' } | { kind: 'stop' }
 
 /** What the data plane shows of itself. */
 export interface PlaneFigures {

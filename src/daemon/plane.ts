@@ -82,6 +82,11 @@ export class Plane {
     })
   }
 
+  /** Binds the sockets to the devices that have their names now. */
+  rebind(): void {
+    this.request({ kind: 'rebind' })
+  }
+
   async stop(): Promise<void> {
     this.request({ kind: 'stop' })
     const timer = setTimeout(() => void this.worker.terminate(), STOP_MS_MAX)

@@ -101,7 +101,7 @@ export function planRoutes(input: RouteInput): RoutePlan {
 }
 
 /** The networks that become routes into the TUN. */
-function routedNetworks(input: RouteInput, notes: string[]): Cidr[] {
+function routedNetworks(input: Omit<RouteInput, 'kernelRoutes'>, notes: string[]): Cidr[] {
   const { config } = input
   const connected = new Set(config.interface.addresses.map((address) => formatCidr(networkOf(address))))
   const endpoints = new Set(input.endpoints.map((address) => formatCidr(hostNetwork(address))))
@@ -120,6 +120,12 @@ function routedNetworks(input: RouteInput, notes: string[]): Cidr[] {
   return networks
 }
 
+/** Whether a route into the TUN would capture an endpoint. */
+export function needsPins(input: Omit<RouteInput, 'kernelRoutes'>): boolean {
+  const routed = routedNetworks(input, [])
+  return input.endpoints.some((endpoint) => routed.some((network) => cidrContains(network, endpoint)))
+}
+
 /** Host routes for the endpoints that a route into the TUN would capture. */
 function planPins(input: RouteInput, routed: readonly Cidr[], notes: string[]): Step[] {
   const steps: Step[] = []
@@ -129,11 +135,11 @@ function planPins(input: RouteInput, routed: readonly Cidr[], notes: string[]): 
     const host = formatCidr(hostNetwork(endpoint))
     if (seen.has(host) || !routed.some((network) => cidrContains(network, endpoint))) continue
     seen.add(host)
-    const pin = (route: KernelRoute, metric: number): void => {
-      const via = route.gateway === undefined ? '' : ` via ${formatIpAddress(route.gateway)}`
-      const text = `${host}${via} dev ${route.device} proto ${ROUTE_PROTOCOL} metric ${metric}`
-      steps.push({ command: `route add ${text}`, undo: `route del ${text}` })
+    const add = (route: string): void => {
+      steps.push({ command: `route add ${route}`, undo: `route del ${route}` })
     }
+    const pin = ({ device, gateway }: KernelRoute, metric: number): void =>
+      add(pinnedRoute(host, device, gateway, metric))
     bound.forEach((device, i) => {
       const route = routeTo(endpoint, device, input)
       if (route === undefined) notes.push(`${device} has no route to ${formatIpAddress(endpoint)}`)
@@ -143,11 +149,22 @@ function planPins(input: RouteInput, routed: readonly Cidr[], notes: string[]): 
     const route = routeTo(endpoint, undefined, input)
     if (route === undefined) notes.push(`there is no route to ${formatIpAddress(endpoint)}`)
     else pin(route, PIN_METRIC)
-    const text = `unreachable ${host} proto ${ROUTE_PROTOCOL} metric ${BACKSTOP_METRIC}`
-    steps.push({ command: `route add ${text}`, undo: `route del ${text}` })
+    add(backstopRoute(host))
   }
   return steps
 }
+
+const pinnedRoute = (
+  host: string,
+  device: string,
+  gateway: IpAddress | undefined,
+  metric: number,
+): string => {
+  const via = gateway === undefined ? '' : ` via ${formatIpAddress(gateway)}`
+  return `${host}${via} dev ${device} proto ${ROUTE_PROTOCOL} metric ${metric}`
+}
+const backstopRoute = (host: string): string =>
+  `unreachable ${host} proto ${ROUTE_PROTOCOL} metric ${BACKSTOP_METRIC}`
 
 /** The route that the kernel takes to `address` over `device` (undefined: over any but the TUN). */
 function routeTo(address: IpAddress, device: string | undefined, input: RouteInput): KernelRoute | undefined {
@@ -162,6 +179,19 @@ function routeTo(address: IpAddress, device: string | undefined, input: RouteInp
     if (wins) best = route
   }
   return best
+}
+
+/** Commands of the pins that are in the kernel's table, as {@link planRoutes} plans them. */
+export function readPins(rows: readonly Record<string, unknown>[], family: 4 | 6): string[] {
+  return rows.flatMap((row) => {
+    if (row['protocol'] !== String(ROUTE_PROTOCOL)) return []
+    const to = readNetwork(String(row['dst']), family)
+    if (to === undefined) return []
+    const host = formatCidr(to)
+    if (row['type'] === 'unreachable') return [`route add ${backstopRoute(host)}`]
+    const gateway = parseIpAddress(String(row['gateway'] ?? ''))
+    return [`route add ${pinnedRoute(host, String(row['dev']), gateway, Number(row['metric'] ?? 0))}`]
+  })
 }
 
 /** Reads what `ip -j route show` printed; our own routes, and those without a device, are left out. */

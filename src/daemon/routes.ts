@@ -3,7 +3,15 @@ import { dirname } from 'node:path'
 import { OperatorError } from '../base/errors.js'
 import type { Config } from '../config/schema.js'
 import { parseIpJson, type RunIp, runIp } from './ip-command.js'
-import { type KernelRoute, planRoutes, type RouteInput, readKernelRoutes, type Step } from './route-plan.js'
+import {
+  type KernelRoute,
+  needsPins,
+  planRoutes,
+  type RouteInput,
+  readKernelRoutes,
+  readPins,
+  type Step,
+} from './route-plan.js'
 
 /**
  * Where it is written down which routes on other devices are ours, for a start after a kill: beside the control socket,
@@ -38,7 +46,8 @@ export async function applyRoutes(
 ): Promise<Routes> {
   const run = options.run ?? runIp
   const stateFile = options.stateFile ?? routeStateFile(given.config)
-  const plan = planRoutes({ ...given, kernelRoutes: await kernelRoutes(run) })
+  const { routes: present } = await kernelRoutes(run)
+  const plan = planRoutes({ ...given, kernelRoutes: present })
   let pins = plan.pins
   let closed = false
   // Refreshing and closing follow one another, whatever the caller does.
@@ -65,16 +74,19 @@ export async function applyRoutes(
       inTurn(async () => {
         if (closed) return undefined
         try {
-          const wanted = planRoutes({ ...given, endpoints, kernelRoutes: await kernelRoutes(run) }).pins
-          if (sameSteps(wanted, pins)) return undefined
+          if (pins.length === 0 && !needsPins({ ...given, endpoints })) return undefined
+          const { routes, pins: present } = await kernelRoutes(run)
+          const wanted = planRoutes({ ...given, endpoints, kernelRoutes: routes }).pins
           const kept = new Set(wanted.map((step) => step.command))
           const gone = pins.filter((step) => !kept.has(step.command))
+          // The kernel removes pins by itself when a device goes down: planned once is not there for ever.
+          const missing = wanted.filter((step) => !present.has(step.command))
+          if (gone.length === 0 && missing.length === 0) return undefined
           writeState(stateFile, [...pins, ...wanted])
           await takeBack(run, gone)
-          // The kernel removes pins by itself when a device goes down, so all of them are set, not only the new ones.
           await execute(
             run,
-            wanted.map((step) => ({ ...step, command: step.command.replace('route add', 'route replace') })),
+            missing.map((step) => ({ ...step, command: step.command.replace('route add', 'route replace') })),
           )
           pins = wanted
           writeState(stateFile, pins)
@@ -139,10 +151,15 @@ async function takeBack(run: RunIp, steps: readonly Step[]): Promise<void> {
   await run(['-force', '-batch', '-'], batch(undos)).catch(() => {})
 }
 
-async function kernelRoutes(run: RunIp): Promise<KernelRoute[]> {
-  const show = async (family: 4 | 6): Promise<KernelRoute[]> =>
-    readKernelRoutes(parseIpJson(await run(['-j', `-${family}`, 'route', 'show', 'table', 'main'])), family)
-  return [...(await show(4)), ...(await show(6))]
+/** The main table: what is not ours, and the commands of what is. */
+async function kernelRoutes(run: RunIp): Promise<{ routes: KernelRoute[]; pins: Set<string> }> {
+  const show = async (family: 4 | 6) =>
+    parseIpJson(await run(['-j', `-${family}`, 'route', 'show', 'table', 'main']))
+  const [rows4, rows6] = [await show(4), await show(6)]
+  return {
+    routes: [...readKernelRoutes(rows4, 4), ...readKernelRoutes(rows6, 6)],
+    pins: new Set([...readPins(rows4, 4), ...readPins(rows6, 6)]),
+  }
 }
 
 /** @throws OperatorError `routesFailed` */
@@ -163,10 +180,6 @@ function writeState(file: string, steps: readonly Step[]): void {
       remedy: 'is the disk full, or /run read-only?',
     })
   }
-}
-
-function sameSteps(a: readonly Step[], b: readonly Step[]): boolean {
-  return a.length === b.length && a.every((step, i) => step.command === b[i]!.command)
 }
 
 function batch(commands: readonly string[]): string {

@@ -28,6 +28,7 @@ export class LinkSocket {
   /** Whether the last {@link receive} may have left something. */
   mayHaveMore = false
   private readonly handle: UdpHandle
+  private readonly device: string
   private readonly addressCount = new Uint32Array(2)
   private readonly errorAddress = new Uint32Array(ADDRESS_WORDS)
 
@@ -35,6 +36,7 @@ export class LinkSocket {
   constructor(options: LinkSocketOptions) {
     const opened = open(options)
     this.handle = opened.handle
+    this.device = options.device
     this.fd = opened.fd
     this.port = opened.port
   }
@@ -60,6 +62,11 @@ export class LinkSocket {
   takeError(): LinkSocketError | undefined {
     const error = native.udpError(this.handle, this.errorAddress)
     return error && { errno: error.errno, mtu: error.mtu, address: this.errorAddress }
+  }
+
+  /** To the device that has its name now, if there is one. */
+  rebind(): void {
+    if (this.device !== '') native.udpBindDevice(this.handle, this.device)
   }
 
   stats(): ReturnType<Native['udpStats']> {

@@ -139,6 +139,8 @@ export interface Native {
     /** Dropped by the kernel because the receive buffer was full. */
     receiveOverflow: number
   }
+  /** Binds to the device that has this name now (SO_BINDTODEVICE); false if there is none, and nothing has changed. */
+  udpBindDevice(socket: UdpHandle, device: string): boolean
   udpClose(socket: UdpHandle): void
 
   // ---- aead.c  (see core/packet-cipher.ts for the rows)
