@@ -391,6 +391,7 @@ export class End {
       if (transmit.count === 0) return
       let lastRecord = -1
       let destination = -1
+      let refused = false
       for (let i = 0; i < transmit.count; i++) {
         const row = i * ROW_WORDS
         const record = transmit.rows[row + ROW_ADDRESS]!
@@ -399,10 +400,12 @@ export class End {
           destination = this.network.addresses.number(transmit.addresses, record * ADDRESS_WORDS)
           lastRecord = record
           const from = transmit.addresses[record * ADDRESS_WORDS + 6]!
-          if (from !== 0 && from !== attachment.localWord) {
+          refused = from !== 0 && from === attachment.formerWord
+          if (from !== 0 && from !== attachment.localWord && !refused) {
             this.ledger.fault(`${this.name}: an answer leaves from an address that is not the link's own`)
           }
         }
+        if (refused) continue
         const at = transmit.rows[row + ROW_OFFSET]!
         this.network.send(
           attachment,

@@ -80,7 +80,9 @@ export class Attachment {
   /** Number of the address the rest of the world sees. */
   address = -1
   /** The socket's own address as word 6 of an address record: a NAT changes {@link address}, never this. */
-  readonly localWord: number
+  localWord: number
+  /** The one it had before {@link renumber}: the kernel refuses to send from there. */
+  formerWord = 0
   readonly up: LinkDirection | undefined
   readonly down: LinkDirection | undefined
 
@@ -102,6 +104,13 @@ export class Attachment {
       this.up = direction(line.up, (slot, now) => network.route(slot, now, this.index))
       this.down = direction(line.down, (slot, now) => network.deliver(slot, this, now))
     }
+  }
+
+  /** The machine itself has another address. */
+  renumber(address: Uint32Array): void {
+    this.formerWord = this.localWord
+    this.localWord = address[1]!
+    this.setAddress(address)
   }
 
   /** The NAT gives out another address; what is sent to the old one from now on goes nowhere. */

@@ -7,6 +7,17 @@ export function sameRemote(a: Uint32Array, aAt: number, b: Uint32Array, bAt: num
   return true
 }
 
+/**
+ * What is sent to `to` leaves from where the datagram of `from` came in: our end of a path may change, too, as when
+ * our line has another address. Not where the kernel chooses.
+ */
+export function followLocal(to: Uint32Array, from: Uint32Array, fromAt: number): void {
+  let isChosen = false
+  for (let i = ADDRESS_REMOTE_WORDS + 1; i < ADDRESS_WORDS; i++) if (to[i] !== 0) isChosen = true
+  if (!isChosen) return
+  for (let i = ADDRESS_REMOTE_WORDS; i < ADDRESS_WORDS; i++) to[i] = from[fromAt + i]!
+}
+
 export function copyAddress(from: Uint32Array, at: number): Uint32Array {
   return from.slice(at, at + ADDRESS_WORDS)
 }

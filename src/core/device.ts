@@ -34,7 +34,7 @@ import { feedbackDue, feedbackEarliest, sendDueFeedback, sendFeedback } from './
 import { handleSealedHandshake } from './handshakes.js'
 import { Link } from './link.js'
 import { type PacketCiphers, SEAL_WORDS } from './packet-cipher.js'
-import { addPath, housekeep, openChannels } from './path-keeper.js'
+import { addPath, followEndpoints, housekeep, openChannels } from './path-keeper.js'
 import { Peer, type PeerConfig } from './peer.js'
 import type { RateSample } from './rate-estimator.js'
 import { OpenRun, receiveDatagrams } from './receive.js'
@@ -222,6 +222,11 @@ export class Device {
   handleWakeUpEnd(wakeUpUs: number, now: Instant): void {
     if (this.handshakeWorkUs > 0) this.gate.load.noteWork(this.handshakeWorkUs, wakeUpUs, now)
     this.handshakeWorkUs = 0
+  }
+
+  /** The endpoints of a peer, by its place in the configuration, are these by now: see {@link followEndpoints}. */
+  handleEndpoints(peer: number, endpoints: readonly Uint32Array[], now: Instant): void {
+    followEndpoints(this.peers[peer]!, endpoints, now)
   }
 
   /** Says goodbye to every peer, so that they need not find out; drain pollTransmit afterwards. */

@@ -76,8 +76,7 @@ export class HandshakeDriver {
     const session = peer.current
     if (this.inProgress) return
     if (session === undefined) {
-      if (peer.config.endpoints.length > 0 || (peer.paths.length > 0 && peer.egress.packets > 0))
-        this.begin(false, now)
+      if (peer.paths.some((path) => path.configured || peer.egress.packets > 0)) this.begin(false, now)
       return
     }
     const { rekeyAfterUs, rekeyAfterPackets } = peer.device

@@ -118,3 +118,61 @@ test('a path on which an end sends only feedback is found dead by that end, too'
   upload.run(3_300 * MILLISECOND)
   expect(path.state).toBe('suspect')
 })
+
+test('a path goes on at its address while it carries, and is tried where the name leads when it does not', () => {
+  const one = world([{ name: 'one' }])
+  const { device } = one.client.end
+  const [path] = device.peers[0]!.paths
+  const before = path!.remote.slice()
+  const elsewhere = before.slice()
+  elsewhere[1]! ^= 0x0100_0000
+  const endpoints = (...records: Uint32Array[]): void =>
+    device.handleEndpoints(0, records, one.client.end.local(one.clock.now))
+  one.run(2 * SECOND)
+  endpoints(elsewhere)
+  one.run(4 * SECOND)
+  expect(device.peers[0]!.paths).toEqual([path])
+  expect([path!.state, path!.remote]).toEqual(['up', before])
+  // The server is gone from there: now it is looked for elsewhere.
+  one.server.end.stop(false)
+  one.run(20 * SECOND)
+  expect(path!.state).toBe('down')
+  expect(path!.remote).toEqual(before)
+  endpoints(elsewhere)
+  one.run(22 * SECOND)
+  expect(path!.remote).toEqual(elsewhere)
+  one.server.end.restart()
+  one.run(30 * SECOND)
+  expect(path!.state).toBe('down')
+  // A second one beside the first, and it is the right one.
+  endpoints(elsewhere, before)
+  one.run(40 * SECOND)
+  expect(device.peers[0]!.paths.map(({ state, remote }) => [state, remote])).toEqual([
+    ['down', elsewhere],
+    ['up', before],
+  ])
+  const moves = eventsOf(one, 'one').filter(({ event }) => event.kind === 'path-moved')
+  expect(moves).toHaveLength(1)
+})
+
+test('an end whose own address changes sends from the new one as soon as it is asked there', () => {
+  const one = world([{ name: 'one' }])
+  const { client, server } = one
+  one.run(2 * SECOND)
+  const moved = client.end.device.peers[0]!.paths[0]!.remote.slice()
+  moved[1]! ^= 0x0100_0000
+  server.end.attachments[0]!.renumber(moved)
+  one.run(30 * SECOND)
+  expect(client.end.device.peers[0]!.paths[0]!.state).toBe('down')
+  client.end.device.handleEndpoints(0, [moved], client.end.local(one.clock.now))
+  one.run(32 * SECOND)
+  const flow = new DatagramFlow(one.clock, one.ledger, server, client, {
+    name: 'back',
+    bytes: 500,
+    intervalUs: 20 * MILLISECOND,
+    until: 34 * SECOND,
+  })
+  one.run(35 * SECOND)
+  expect(flow.record.delivered).toBe(flow.record.sent)
+  expect(flow.record.sent).toBeGreaterThan(90)
+})

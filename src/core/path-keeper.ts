@@ -76,6 +76,26 @@ export function addPath(
   return path
 }
 
+/**
+ * The endpoints of a peer are these by now, as their names say. A path to another address goes on as long as it
+ * carries; one that does not is tried at an endpoint that no path leads to. To be called again now and then.
+ */
+export function followEndpoints(peer: Peer, endpoints: readonly Uint32Array[], now: Instant): void {
+  for (const link of peer.device.links) {
+    const configured = peer.paths.filter((path) => path.configured && path.link === link)
+    const isStale = ({ usable, remote }: Path): boolean =>
+      !usable && !endpoints.some((endpoint) => sameRemote(remote, 0, endpoint, 0))
+    const stale = configured.filter(isStale)
+    let count = configured.length
+    for (const endpoint of endpoints) {
+      if (findPath(peer, link, endpoint, 0)) continue
+      const path = stale.shift()
+      if (path) moveAddress(path, link, endpoint, now)
+      else if (count++ < endpoints.length) addPath(peer, link, endpoint, true, now)
+    }
+  }
+}
+
 /** Room for a new path: the learnt one that was silent for longest goes, else (all configured) the last. */
 function forgetStalest(peer: Peer): void {
   let stalest = peer.paths.at(-1)!

@@ -34,7 +34,7 @@ import {
   SEQUENCE_MASK,
   STAMP_MASK,
 } from '../wire/message.js'
-import { sameRemote } from './address.js'
+import { followLocal, sameRemote } from './address.js'
 import type { Device } from './device.js'
 import { Drop } from './drop-reasons.js'
 import { handleHandshake } from './handshakes.js'
@@ -213,6 +213,7 @@ function accept(
     channel.newestAt = receivedAt
     if (run.channel !== channel || run.addressAt !== addressAt) {
       if (path.link === link && sameRemote(path.remote, 0, batch.addresses, addressAt)) {
+        followLocal(path.remote, batch.addresses, addressAt)
         run.channel = channel
         run.addressAt = addressAt
       } else {

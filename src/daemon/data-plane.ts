@@ -14,14 +14,21 @@ const primitives = await loadPrimitives()
 try {
   const loop = new Loop(config, primitives, (events, startedAt) => say({ kind: 'events', events, startedAt }))
   port.on('message', (request: PlaneRequest) => {
-    if (request.kind === 'status') {
-      say({ kind: 'status', id: request.id, figures: loop.figures() })
-    } else if (request.kind === 'rebind') {
-      loop.rebind()
-    } else {
-      loop.close()
-      say({ kind: 'stopped' })
-      port.close()
+    switch (request.kind) {
+      case 'status':
+        say({ kind: 'status', id: request.id, figures: loop.figures() })
+        break
+      case 'rebind':
+        loop.rebind()
+        break
+      case 'endpoints':
+        loop.setEndpoints(request.records)
+        break
+      case 'stop':
+        loop.close()
+        say({ kind: 'stopped' })
+        port.close()
+        break
     }
   })
   say({ kind: 'ready', tunName: loop.tunName, ports: loop.ports })

@@ -1,42 +1,65 @@
 import { lookup } from 'node:dns/promises'
 import { ADDRESS_WORDS } from '../base/datagram-batch.js'
-import type { IpAddress } from '../base/ip-address.js'
-import { parseIpAddress } from '../base/ip-address.js'
+import { formatIpAddress, type HostPort, type IpAddress, parseIpAddress } from '../base/ip-address.js'
 import type { Config } from '../config/schema.js'
 
-/** Endpoints of each peer as addresses: names resolved, in the order of the configuration. */
-export interface ResolvedEndpoints {
-  /** Address records (base/datagram-batch.ts) by peer. */
-  records: Uint32Array[][]
-  addresses: IpAddress[]
-}
+/** All addresses of a name; none when it does not resolve. */
+export type LookUp = (host: string) => Promise<IpAddress[]>
 
 /**
- * A name that does not resolve now is left out: the others of the peer may do, and `plait check` names it.
- * Of a name with several addresses of one family the first is taken, as other programs do.
+ * Endpoints of the peers as addresses, in the order of the configuration: names resolved, and again whenever they are
+ * asked for anew. A name that does not resolve keeps its last addresses, and has none before it ever did: other
+ * endpoints of the peer may do, and `plait check` names it.
  */
-export async function resolveEndpoints(config: Config): Promise<ResolvedEndpoints> {
-  const addresses: IpAddress[] = []
-  const records = await Promise.all(
-    config.peers.map(async (peer) => {
-      const found: Uint32Array[] = []
-      for (const { host, port, address } of peer.endpoint) {
-        for (const each of address ? [address] : await resolveName(host)) {
-          addresses.push(each)
-          found.push(makeAddress(each, port))
-        }
-      }
-      return found
-    }),
-  )
-  return { records, addresses }
+export class Endpoints {
+  /** Address records (base/datagram-batch.ts) by peer. */
+  records: Uint32Array[][] = []
+  addresses: IpAddress[] = []
+  readonly haveNames: boolean
+  private readonly known = new Map<HostPort, IpAddress[]>()
+
+  constructor(
+    private readonly config: Config,
+    private readonly lookUp: LookUp = lookUpByResolver,
+  ) {
+    this.haveNames = config.peers.some((peer) => peer.endpoint.some(({ address }) => address === undefined))
+  }
+
+  /** Returns whether any address is another one than before. Never throws. */
+  async resolve(): Promise<boolean> {
+    const ends = this.config.peers.flatMap((peer) => peer.endpoint)
+    await Promise.all(ends.map((end) => this.resolveEnd(end)))
+    const before = this.addresses.map(formatIpAddress).join()
+    this.addresses = ends.flatMap((end) => this.known.get(end)!)
+    this.records = this.config.peers.map((peer) =>
+      peer.endpoint.flatMap((end) => this.known.get(end)!.map((address) => makeAddress(address, end.port))),
+    )
+    return this.addresses.map(formatIpAddress).join() !== before
+  }
+
+  private async resolveEnd(end: HostPort): Promise<void> {
+    if (end.address) {
+      this.known.set(end, [end.address])
+      return
+    }
+    const former = this.known.get(end) ?? []
+    const found = await this.lookUp(end.host)
+    this.known.set(end, found.length > 0 ? oneOfEach(found, former) : former)
+  }
 }
 
-async function resolveName(host: string): Promise<IpAddress[]> {
+/** Of each family one: the former address if the name still has it, as names with several tell them in turns. */
+function oneOfEach(found: readonly IpAddress[], former: readonly IpAddress[]): IpAddress[] {
+  const kept = former.map(formatIpAddress)
+  return [4, 6].flatMap((family) => {
+    const ofFamily = found.filter((address) => address.family === family)
+    return ofFamily.find((address) => kept.includes(formatIpAddress(address))) ?? ofFamily.slice(0, 1)
+  })
+}
+
+async function lookUpByResolver(host: string): Promise<IpAddress[]> {
   try {
-    const found = await lookup(host, { all: true })
-    const first = [4, 6].flatMap((family) => found.find((each) => each.family === family) ?? [])
-    return first.flatMap(({ address }) => parseIpAddress(address) ?? [])
+    return (await lookup(host, { all: true })).flatMap(({ address }) => parseIpAddress(address) ?? [])
   } catch {
     return []
   }

@@ -130,6 +130,15 @@ export class Loop {
     for (const { socket } of this.links) socket.rebind()
   }
 
+  /** Address records by peer. */
+  setEndpoints(records: readonly Uint32Array[][]): void {
+    const now = monotonicNow()
+    records.forEach((endpoints, peer) => {
+      this.device.handleEndpoints(peer, endpoints, now)
+    })
+    this.wake(false)
+  }
+
   /** Says goodbye to the peers and gives everything back. */
   close(): void {
     if (this.closed) return

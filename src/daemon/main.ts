@@ -1,20 +1,20 @@
 import { chmodSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ExitStatus, OperatorError } from '../base/errors.js'
-import { formatHostPort, formatIpAddress, type IpAddress, isUnspecified } from '../base/ip-address.js'
+import { formatHostPort, formatIpAddress, isUnspecified } from '../base/ip-address.js'
 import type { Config } from '../config/schema.js'
 import { CONTROL_FOLDER } from '../control/client.js'
 import { type Log, makeLog } from '../control/log.js'
 import { serveControl } from '../control/unix-socket.js'
-import { resolveEndpoints } from './endpoints.js'
+import { Endpoints } from './endpoints.js'
 import { EventLog } from './event-log.js'
+import { follow } from './follower.js'
 import { hookEnvironment, runHooks } from './hooks.js'
-import { watchNetwork } from './network-watch.js'
 import { Plane } from './plane.js'
 import type { PlaneConfig } from './plane-messages.js'
 import { raisePriority } from './priority.js'
 import { tunMtu } from './route-plan.js'
-import { applyRoutes, type Routes, removeLeftRoutes } from './routes.js'
+import { applyRoutes, removeLeftRoutes } from './routes.js'
 import { snapshotter } from './snapshotter.js'
 
 /** Packet memory: a quarter of a second at 2 Gbit/s. */
@@ -39,7 +39,9 @@ export async function runDaemon(config: Config, options: { file: string }): Prom
     const left = await removeLeftRoutes(config)
     if (left > 0) log.warn(`took back ${left} routes that an earlier run left`)
 
-    const { records, addresses } = await resolveEndpoints(config)
+    const endpoints = new Endpoints(config)
+    await endpoints.resolve()
+    const { records, addresses } = endpoints
     const mtu = tunMtu(config, addresses)
     const events = new EventLog(log)
     const plane = await Plane.start(planeConfig(config, records), (list, startedAt) =>
@@ -50,8 +52,8 @@ export async function runDaemon(config: Config, options: { file: string }): Prom
     const routes = await applyRoutes({ config, device: plane.tunName, mtu, endpoints: addresses })
     undo.push({ what: 'routes', run: () => routes.close() })
     for (const note of routes.notes) log.info(note)
-    const watch = watchNetwork(() => follow(plane, routes, addresses, log))
-    undo.push({ what: 'network watch', run: () => watch.close() })
+    const follower = follow({ plane, routes, endpoints }, log)
+    undo.push({ what: 'follower', run: () => follower.close() })
 
     const status = snapshotter(config, plane, events, mtu)
     const control = await serveControl(config.control, {
@@ -76,18 +78,6 @@ export async function runDaemon(config: Config, options: { file: string }): Prom
     await takeBack(undo, log)
     log.info('down')
   }
-}
-
-/** The machine's network has changed: sockets and pinned routes go with it. */
-async function follow(
-  plane: Plane,
-  routes: Routes,
-  endpoints: readonly IpAddress[],
-  log: Log,
-): Promise<void> {
-  plane.rebind()
-  const problem = await routes.refresh(endpoints)
-  if (problem !== undefined) log.warn(`the routes to the endpoints do not follow: ${problem}`)
 }
 
 async function takeBack(undo: { what: string; run: () => Promise<void> }[], log: Log): Promise<void> {

@@ -15,7 +15,12 @@ export interface PlaneConfig {
 }
 
 /** Main thread → data plane. */
-export type PlaneRequest = { kind: 'status'; id: number } | { kind: 'rebind' } | { kind: 'stop' }
+export type PlaneRequest =
+  | { kind: 'status'; id: number }
+  | { kind: 'rebind' }
+  /** Address records (base/datagram-batch.ts) by peer. */
+  | { kind: 'endpoints'; records: Uint32Array[][] }
+  | { kind: 'stop' }
 
 /** What the data plane shows of itself. */
 export interface PlaneFigures {

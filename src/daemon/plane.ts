@@ -87,6 +87,11 @@ export class Plane {
     this.request({ kind: 'rebind' })
   }
 
+  /** The peers' endpoints, as their names resolve now: address records by peer. */
+  setEndpoints(records: Uint32Array[][]): void {
+    this.request({ kind: 'endpoints', records })
+  }
+
   async stop(): Promise<void> {
     this.request({ kind: 'stop' })
     const timer = setTimeout(() => void this.worker.terminate(), STOP_MS_MAX)

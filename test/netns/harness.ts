@@ -56,6 +56,8 @@ export interface EndOptions {
   /** Beside the other end's addresses. */
   readonly allowedIps?: readonly string[]
   readonly defaultRoute?: boolean
+  /** In place of the server's address. */
+  readonly endpoint?: string
   /** Further lines of the configuration. */
   readonly extra?: readonly string[]
 }
@@ -124,7 +126,7 @@ export class Net {
       `  - name: ${other}`,
       `    public-key: ${options.peerKey ?? this.keys[other].publicKey}`,
       ...(options.presharedKey === undefined ? [] : [`    preshared-key: ${options.presharedKey}`]),
-      ...(end === 'a' ? [`    endpoint: "${server}"`] : []),
+      ...(end === 'a' ? [`    endpoint: "${options.endpoint ?? server}"`] : []),
       `    allowed-ips: [${[`${INNER4[other]}/32`, `"${INNER6[other]}/128"`, ...(options.allowedIps ?? [])].join(', ')}]`,
       ...(options.defaultRoute === undefined ? [] : [`    default-route: ${options.defaultRoute}`]),
       ...(end === 'a' ? ['links:'] : []),
@@ -138,9 +140,23 @@ export class Net {
     writeFileSync(this.configFile(end), `${lines.join('\n')}\n`, { mode: 0o600 })
   }
 
+  /** Names that an end's programs resolve from its next start on; may be called again while they run. */
+  setHosts(end: End, lines: string): void {
+    writeFileSync(this.hostsFile(end), lines)
+  }
+  private hostsFile(end: End): string {
+    return this.state.path(`${end}.hosts`)
+  }
+
   /** Starts an end's plait as anyone would. */
   start(end: End): Task {
-    const task = taskIn(this.namespace(end), plaitProgram, ['up', this.configFile(end)])
+    const command = [plaitProgram, 'up', this.configFile(end)]
+    // In a network namespace programs have a view of the mounts of their own.
+    const script = 'mount --bind "$0" /etc/hosts && exec "$@"'
+    const [program, ...args] = existsSync(this.hostsFile(end))
+      ? ['sh', '-c', script, this.hostsFile(end), ...command]
+      : command
+    const task = taskIn(this.namespace(end), program!, args)
     this.tasks.set(end, task)
     return task
   }

@@ -125,3 +125,31 @@ describeNetns.each([false, true])(
     })
   },
 )
+
+describeNetns('the server is known by its name, and moves', () => {
+  let net: Net
+  beforeAll(async () => {
+    net = await Net.build([{ name: 'one' }, { name: 'two' }])
+    net.setHosts('a', `${SERVER_ADDRESS} server.test\n`)
+    await net.up({ a: { endpoint: 'server.test:51820', allowedIps: ['0.0.0.0/0'], defaultRoute: true } })
+  }, 3 * PATIENCE_MS)
+  afterAll(() => net.stopAll())
+
+  it('and is found at its new address', { timeout: 60_000 }, async () => {
+    const moved = '10.70.9.9'
+    const device = net.run('b', 'ip', '-o', 'address', 'show', 'to', SERVER_ADDRESS).split(/\s+/)[1]!
+    net.run('b', 'ip', 'address', 'add', `${moved}/32`, 'dev', device)
+    net.run('b', 'ip', 'address', 'delete', `${SERVER_ADDRESS}/32`, 'dev', device)
+    await until(
+      async () => (await net.paths('a')).every(({ state }) => state === 'down'),
+      PATIENCE_MS,
+      'the server is still reached at its former address',
+    )
+    net.setHosts('a', `${moved} server.test\n`)
+    await net.untilUp([], 45_000)
+    const pins = net.run('a', 'ip', 'route', 'show', 'proto', '112')
+    expect(pins.match(new RegExp(`^${moved} `, 'gm'))).toHaveLength(2)
+    expect(pins).not.toContain(SERVER_ADDRESS)
+    expect(await net.ping(INNER4.b, '-c', '3', '-i', '0.2')).toEqual({ sent: 3, received: 3 })
+  })
+})

@@ -1,0 +1,49 @@
+import type { Log } from '../control/log.js'
+import type { Endpoints } from './endpoints.js'
+import { watchNetwork } from './network-watch.js'
+import type { Plane } from './plane.js'
+import type { Routes } from './routes.js'
+
+/** A line with a new address every night has its name follow within a minute or so. */
+const RESOLVE_MS = 30_000
+
+/**
+ * Keeps a running tunnel in step with what changes around it: devices that come back, gateways, and the addresses of
+ * endpoints that are given by name.
+ */
+export function follow(
+  { plane, routes, endpoints }: { plane: Plane; routes: Routes; endpoints: Endpoints },
+  log: Log,
+): { close(): Promise<void> } {
+  let told: string | undefined
+  const setRoutes = async (): Promise<void> => {
+    const problem = await routes.refresh(endpoints.addresses)
+    if (problem !== undefined && problem !== told) {
+      log.warn(`the routes to the endpoints do not follow: ${problem}`)
+    }
+    told = problem
+  }
+  const watch = watchNetwork(async () => {
+    plane.rebind()
+    await setRoutes()
+  })
+
+  let resolving = false
+  const resolve = async (): Promise<void> => {
+    if (resolving) return
+    resolving = true
+    const changed = await endpoints.resolve()
+    // Also unchanged: a path that still carried moves only now.
+    plane.setEndpoints(endpoints.records)
+    if (changed) await setRoutes()
+    resolving = false
+  }
+  const timer = endpoints.haveNames ? setInterval(() => void resolve(), RESOLVE_MS) : undefined
+
+  return {
+    close: async () => {
+      clearInterval(timer)
+      await watch.close()
+    },
+  }
+}
