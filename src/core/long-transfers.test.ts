@@ -88,6 +88,16 @@ describe('a long transfer over paths of different delay', () => {
     expect(send(12)).toBeDefined()
   })
 
+  it('that stood still at four seconds is judged once BBR has looked, ten seconds after that', () => {
+    send(4)
+    send(0.3, 0)
+    expect(send(6)).toBeDefined()
+    // Evened at 8.5 s and less ever since: without the pause it would have been let go at 13.
+    expect(send(5.5, PACKETS_PER_STEP / 3)).toBeUndefined()
+    expect(send(2, PACKETS_PER_STEP / 3)).toBeDefined()
+    expect(transfers.flags[BUCKET]).toBe(0)
+  })
+
   it('that fares worse by half may be recovering, but not for long', () => {
     send(9)
     const judged = send(12, PACKETS_PER_STEP / 2)

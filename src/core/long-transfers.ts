@@ -35,8 +35,15 @@ const EVEN_UNTIL_US = 9_800 * MILLISECOND
  */
 const JUDGEMENTS = [
   { afterUs: 4.5 * SECOND, keptShare: 0.5 },
-  { afterUs: 10 * SECOND, keptShare: 0.7 },
+  { afterUs: 5.5 * SECOND, keptShare: 0.7 },
 ]
+/**
+ * What stood still once, with less than this share, had the least round trip then, as nothing was under way, and BBR may
+ * look as much later: where what went to a satellite held up the rest at 4 s, at 14. It is not judged before that
+ * (kernel, before: two runs of six carried 40 % of the sum, as they were let go just when BBR had looked).
+ */
+const STILL_SHARE = 0.1
+const LOOKED_AFTER_US = 12 * SECOND
 /** One that fared worse is quiet when BBR looks in the end: when it looks next is known then, and it is tried again. */
 const ATTEMPTS_MAX = 3
 /** Paths whose delays are no further apart are even enough: the queues in them are apart by as much. */
@@ -59,8 +66,10 @@ export class LongTransfers {
   /** When the transfer began, or was last quiet (never: it is not evened again); and when it was last busy. */
   private readonly since = new Float64Array(BUCKETS)
   private readonly busyAt = new Float64Array(BUCKETS)
-  /** Of those that are even: since when, what they usually had before, and how often they have been judged. */
-  private readonly evenSince = new Float64Array(BUCKETS)
+  /** When it last stood still with a short round trip. */
+  private readonly stillAt = new Float64Array(BUCKETS)
+  /** Of those that are even: from when the next judgement counts, what they usually had before, how often they were judged. */
+  private readonly judgeFrom = new Float64Array(BUCKETS)
   private readonly usualBefore = new Float64Array(BUCKETS)
   private readonly judged = new Uint8Array(BUCKETS)
   /** By bucket: how often the transfer fared worse. */
@@ -91,7 +100,10 @@ export class LongTransfers {
         if (this.hasFailed(bucket, now)) changed = true
       } else if (worthIt && this.isOfAge(bucket, now) && flows.isTcp(bucket)) {
         this.flags[bucket] = PacketFlag.Even
-        this.evenSince[bucket] = now
+        this.judgeFrom[bucket] = Math.max(
+          now,
+          this.stillAt[bucket]! + LOOKED_AFTER_US - JUDGEMENTS[0]!.afterUs,
+        )
         this.usualBefore[bucket] = this.usual[bucket]!
         this.judged[bucket] = 0
         changed = true
@@ -107,8 +119,10 @@ export class LongTransfers {
       this.failures[bucket] = 0
       this.since[bucket] = now
       this.busyAt[bucket] = now
+      this.stillAt[bucket] = Number.NEGATIVE_INFINITY
       return
     }
+    if (this.flags[bucket] === 0 && packets < STILL_SHARE * usual) this.stillAt[bucket] = now
     this.usual[bucket] = usual + (packets - usual) * USUAL_WEIGHT
     if (packets >= BUSY_PACKETS_MIN) {
       this.busyAt[bucket] = now
@@ -129,8 +143,9 @@ export class LongTransfers {
   /** Judges a transfer that is even, if it is time to. */
   private hasFailed(bucket: number, now: Instant): boolean {
     const judgement = JUDGEMENTS[this.judged[bucket]!]
-    if (judgement === undefined || now - this.evenSince[bucket]! < judgement.afterUs) return false
+    if (judgement === undefined || now - this.judgeFrom[bucket]! < judgement.afterUs) return false
     this.judged[bucket]!++
+    this.judgeFrom[bucket] = now
     if (this.usual[bucket]! >= judgement.keptShare * this.usualBefore[bucket]!) return false
     this.flags[bucket] = 0
     if (++this.failures[bucket]! === ATTEMPTS_MAX) this.since[bucket] = NEVER
