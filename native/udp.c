@@ -122,6 +122,8 @@ static napi_value udp_open(napi_env env, napi_callback_info info) {
   if (fd < 0) return open_failed(env, fd, "socket", &o);
   if (family == AF_INET6 && o.address[0] == 0 && !option_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0))
     return open_failed(env, fd, "setsockopt", &o);
+  /* The address of a link may come later, as its device may: until then the kernel refuses what is sent. */
+  if (o.device[0] && o.address[0]) option_set(fd, IPPROTO_IP, IP_FREEBIND, 1);
   if (o.reuse && !option_set(fd, SOL_SOCKET, SO_REUSEADDR, 1)) return open_failed(env, fd, "setsockopt", &o);
   if (o.device[0] && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, o.device, (socklen_t)strlen(o.device) + 1) < 0)
     return open_failed(env, fd, "setsockopt", &o);

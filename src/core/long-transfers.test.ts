@@ -74,7 +74,8 @@ describe('a long transfer over paths of different delay', () => {
       expect(transfers.flags[BUCKET]).toBe(PacketFlag.Even)
       const judged = send(8, PACKETS_PER_STEP / 3)
       expect(judged).toBeGreaterThan(attempt === 0 ? 4 : 3)
-      expect(judged).toBeLessThan(5)
+      // BBR looks ten seconds after it was quiet, which is two after it is evened, and needs the time to recover.
+      expect(judged).toBeLessThan(attempt === 0 ? 5 : 8)
       expect(transfers.flags[BUCKET]).toBe(0)
       expect(send(10)).toBeUndefined()
       send(0.3, 0)
@@ -93,7 +94,7 @@ describe('a long transfer over paths of different delay', () => {
     send(0.3, 0)
     expect(send(6)).toBeDefined()
     // Evened at 8.5 s and less ever since: without the pause it would have been let go at 13.
-    expect(send(5.5, PACKETS_PER_STEP / 3)).toBeUndefined()
+    expect(send(9, PACKETS_PER_STEP / 3)).toBeUndefined()
     expect(send(2, PACKETS_PER_STEP / 3)).toBeDefined()
     expect(transfers.flags[BUCKET]).toBe(0)
   })

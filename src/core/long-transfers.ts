@@ -39,11 +39,12 @@ const JUDGEMENTS = [
 ]
 /**
  * What stood still once, with less than this share, had the least round trip then, as nothing was under way, and BBR may
- * look as much later: where what went to a satellite held up the rest at 4 s, at 14. It is not judged before that
- * (kernel, before: two runs of six carried 40 % of the sum, as they were let go just when BBR had looked).
+ * look as much later: where what went to a satellite held up the rest at 4 s, at 14. It is not judged before it has had
+ * the time to recover then (kernel, before: two runs of six carried 40 % of the sum, as they were let go just when BBR
+ * had looked).
  */
 const STILL_SHARE = 0.1
-const LOOKED_AFTER_US = 12 * SECOND
+const LOOKED_AFTER_US = 16 * SECOND
 /** One that fared worse is quiet when BBR looks in the end: when it looks next is known then, and it is tried again. */
 const ATTEMPTS_MAX = 3
 /** Paths whose delays are no further apart are even enough: the queues in them are apart by as much. */

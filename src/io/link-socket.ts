@@ -4,7 +4,7 @@ import { type Native, native, type UdpHandle } from './native.js'
 export type LinkSocketOptions = Parameters<Native['udpOpen']>[0]
 
 const REMEDIES: Record<string, string> = {
-  ENODEV: 'the device does not exist (yet): see ip link',
+  ENODEV: 'the device does not exist: see ip link',
   EADDRINUSE: 'another program has the port: choose another, or stop that program',
   EADDRNOTAVAIL: 'this machine does not have the address (yet): see ip addr',
   EPERM: 'run as root, or give the program CAP_NET_RAW',
@@ -32,9 +32,9 @@ export class LinkSocket {
   private readonly addressCount = new Uint32Array(2)
   private readonly errorAddress = new Uint32Array(ADDRESS_WORDS)
 
-  /** Throws one sentence with cause and remedy, and `code`. */
+  /** Throws one sentence with cause and remedy, and `code`. A device that is not there may come: see {@link rebind}. */
   constructor(options: LinkSocketOptions) {
-    const opened = open(options)
+    const opened = openOrWait(options)
     this.handle = opened.handle
     this.device = options.device
     this.fd = opened.fd
@@ -76,6 +76,18 @@ export class LinkSocket {
   /** Stop watching `fd` first. */
   close(): void {
     native.udpClose(this.handle)
+  }
+}
+
+/** Where nothing that is sent leaves the machine. */
+const LOOPBACK = 'lo'
+
+function openOrWait(options: LinkSocketOptions): ReturnType<Native['udpOpen']> {
+  try {
+    return open(options)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENODEV' || options.device === '') throw error
+    return open({ ...options, device: LOOPBACK })
   }
 }
 

@@ -30,14 +30,14 @@ class Stick {
     this.net.run('a', 'ip', 'link', 'add', 'other', 'index', String(index), 'type', 'veth')
   }
 
-  plugIn(gateway = '1'): void {
+  plugIn(): void {
     const [a, b] = this.ends
     const { index, name } = this
     runSync('ip', ['-n', b!, 'link', 'set', 'pulled', 'name', name, 'netns', a!])
     this.net.run('a', 'ip', 'address', 'add', `10.71.${index}.2/24`, 'dev', name)
     this.net.run('a', 'ip', 'link', 'set', name, 'up')
     this.net.blackhole(name, false)
-    this.route(gateway)
+    this.route('1')
   }
 
   /** The default routes of the device go by `gateway`, a host number of its network. */
@@ -151,5 +151,28 @@ describeNetns('the server is known by its name, and moves', () => {
     expect(pins.match(new RegExp(`^${moved} `, 'gm'))).toHaveLength(2)
     expect(pins).not.toContain(SERVER_ADDRESS)
     expect(await net.ping(INNER4.b, '-c', '3', '-i', '0.2')).toEqual({ sent: 3, received: 3 })
+  })
+})
+
+describeNetns('a device that is not there yet', () => {
+  let net: Net
+  beforeAll(async () => {
+    net = await Net.build([{ name: 'one' }, { name: 'two' }])
+  }, 3 * PATIENCE_MS)
+  afterAll(() => net.stopAll())
+
+  it('is used when it comes', { timeout: 60_000 }, async () => {
+    const stick = new Stick(net, 'two')
+    stick.pull()
+    net.configure('b')
+    net.configure('a')
+    net.start('b')
+    await net.untilRunning('b')
+    net.start('a')
+    await net.untilUp(['one'])
+    expect(net.words('a')).toContain('the device two of link two does not exist')
+    expect((await net.paths('a')).find(({ link }) => link === 'two')!.state).not.toBe('up')
+    stick.plugIn()
+    await net.untilUp(['two'], USED_AGAIN_MS_MAX)
   })
 })
