@@ -44,6 +44,9 @@ const WINDOW_SAMPLES = 64
 const BASE_BUCKET_US = 5 * SECOND
 /** In this time the queue is drained once, which shows the true base delay; costs about 0.1 %. */
 const DRAIN_INTERVAL_US = 5 * SECOND
+/** Sent less than the rate for as long as the queue takes to run empty, and somewhat longer; then as fast, until that is seen. */
+const DRAIN_GAIN = 0.5
+const DRAIN_EXTRA = 1.3
 /** Of a window, at most so much idle time, or the application was the limit. */
 const IDLE_SHARE_MAX = 0.15
 /** A rate is lowered only where at least so much of it was asked for: less shows what the application does. */
@@ -146,6 +149,7 @@ export class RateEstimator {
   private lowRounds = 0
   private drainAt: Instant = Number.NEGATIVE_INFINITY
   private drainSince: Instant = Number.NEGATIVE_INFINITY
+  private drainUntil: Instant = Number.NEGATIVE_INFINITY
   private foreignSince: Instant = Number.NEGATIVE_INFINITY
   private foreignQueueUs = 0
   private readonly trial = new QueueTrial()
@@ -417,14 +421,17 @@ export class RateEstimator {
   /** Now and then the queue is let run empty, which shows the base delay. */
   private drain(gain: number, now: Instant): number {
     if (now <= this.drainAt || this.startup) return gain
-    if (this.drainSince === Number.NEGATIVE_INFINITY) this.drainSince = now
+    if (this.drainSince === Number.NEGATIVE_INFINITY) {
+      this.drainSince = now
+      this.drainUntil = now + (DRAIN_EXTRA * this.queueUs) / (1 - DRAIN_GAIN)
+    }
     if (this.queueUs < 500 || now - this.drainSince > 3 * this.targetUs + this.rttUsMin) {
       this.drainAt = now + DRAIN_INTERVAL_US
       this.drainSince = Number.NEGATIVE_INFINITY
       return gain
     }
     this.limiter = 'draining'
-    return Math.min(gain, 0.5)
+    return Math.min(gain, now < this.drainUntil ? DRAIN_GAIN : 1)
   }
 
   /**
