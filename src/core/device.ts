@@ -441,6 +441,7 @@ export class Device {
       }
       peer.reviewPaths(now)
       peer.contextsOut.review(peer.current?.remoteFeatures ?? 0, peer.bytesOut, now)
+      peer.flows.review(peer.scheduler.repairs ? peer.capacityBytesPerSec : 0, now)
       peer.egress.review(peer.roundTripUsUsed, peer.rateBytesPerSec, now)
       if (peer.sessions.length > 0 && peer.housekeepAt === NEVER) peer.housekeepAt = now
     }

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { PacketPool, SLOT_BYTES } from '../base/packet-pool.js'
-import { MILLISECOND, SECOND } from '../base/time.js'
+import { type Instant, MILLISECOND, SECOND } from '../base/time.js'
 import { PacketView, Protocol, TcpFlag } from '../wire/ip.js'
 import { BUCKETS, SEQUENCE_MASK } from '../wire/message.js'
 import { FLOW_IDLE_US, FlowTable, PacketClass } from './flow-table.js'
@@ -147,6 +147,39 @@ describe('FlowTable', () => {
     for (; now < 100 * SECOND; now += 10 * SECOND) expect(bucketOf(packet, now)).toBe(bucket)
     expect(bucketOf(packet, now + FLOW_IDLE_US + SECOND)).toBe(0)
     expect(table.packetClass).toBe(PacketClass.RealTime)
+  })
+
+  it('makes bulk of a flood of pings', () => {
+    const flood = { protocol: Protocol.Icmp }
+    for (let now = 0; now < 100 * MILLISECOND; now += 2 * MILLISECOND) expect(bucketOf(flood, now)).toBe(0)
+    for (let now = 100 * MILLISECOND; now < SECOND; now += MILLISECOND) bucketOf(flood, now)
+    expect(table.packetClass).toBe(PacketClass.Bulk)
+    expect(bucketOf({ ...flood, source: 8 }, SECOND)).toBe(0)
+  })
+
+  it('makes bulk of the largest of many small UDP flows that are too much together, and leaves a call alone', () => {
+    const from = (source: number, payloadBytes: number, now: Instant): number =>
+      bucketOf({ protocol: Protocol.Udp, source, payloadBytes }, now)
+    let now = 0
+    /** 20 flows of 112 kB/s and a call of 9 kB/s, where so much can be carried. Returns how many are bulk. */
+    const swarm = (seconds: number, bytesPerSec: number): number => {
+      const bulk = new Set<number>()
+      for (const end = now + seconds * SECOND; now < end; now += 20 * MILLISECOND) {
+        for (let flow = 0; flow < 20; flow++) {
+          if (from(flow, 1092, now) !== 0) bulk.add(flow)
+          from(flow, 1092, now)
+        }
+        if (from(99, 152, now) !== 0) bulk.add(99)
+        if (now % (200 * MILLISECOND) === 0) table.review(bytesPerSec, now)
+      }
+      return bulk.size
+    }
+    expect(swarm(10, 0)).toBe(0)
+    expect(swarm(10, 3_000_000)).toBe(0)
+    expect(swarm(2, 2_000_000)).toBe(20)
+    // Later ones are small again.
+    table.reset()
+    expect(swarm(20, 3_000_000)).toBe(0)
   })
 
   it('shares buckets when all are in use, and then gives idle ones away, the oldest first', () => {

@@ -17,6 +17,15 @@ export const FLOWS_MAX_DEFAULT = 4096
 export const FLOW_IDLE_US: DurationUs = 30 * SECOND
 /** UDP above this rate is bulk (QUIC, a VPN inside): it is kept in order from then on. 1 Mbit/s. */
 export const SPARSE_BYTES_PER_SEC_MAX = 125_000
+/**
+ * ... or above less, down to what a call needs (100 kbit/s), while all real-time packets together take more than this
+ * share of what the paths can carry: they wait for no pacer, and eighty flows of a swarm, each of them small, filled the
+ * buffers of both links.
+ */
+export const SPARSE_BYTES_PER_SEC_MIN = 12_500
+const REAL_TIME_SHARE_MAX = 0.85
+/** Grown back by so much at each review, a few times a second. */
+const SPARSE_GROWTH = 1.05
 
 /** The rate of a UDP flow is a sum that fades by a tenth each 100 ms: the bytes of about the last second. */
 const METER_STEP_US = 100 * MILLISECOND
@@ -64,6 +73,12 @@ export class FlowTable {
   private freeFlow = 0
   /** The flow of the last packet: most packets follow one of their own kind. */
   private last = NONE
+
+  /** What is sparse at present. */
+  private sparseBytesPerSecMax = SPARSE_BYTES_PER_SEC_MAX
+  /** Of the real-time class, since {@link review}. */
+  private realTimeBytes = 0
+  private reviewedAt: Instant = Number.NEGATIVE_INFINITY
 
   private readonly freeBuckets = new Uint16Array(BUCKETS - 1)
   private freeBucketCount = 0
@@ -130,6 +145,17 @@ export class FlowTable {
     return this.protocols[bucket] === Protocol.Tcp
   }
 
+  /** Called a few times a second. `bytesPerSec`: what the paths can carry together, 0 if that is not known. */
+  review(bytesPerSec: number, now: Instant): void {
+    const allowed = (REAL_TIME_SHARE_MAX * bytesPerSec * (now - this.reviewedAt)) / SECOND
+    const isTooMuch = bytesPerSec > 0 && this.realTimeBytes > allowed
+    this.sparseBytesPerSecMax = isTooMuch
+      ? Math.max(SPARSE_BYTES_PER_SEC_MIN, this.sparseBytesPerSecMax / 2)
+      : Math.min(SPARSE_BYTES_PER_SEC_MAX, this.sparseBytesPerSecMax * SPARSE_GROWTH)
+    this.realTimeBytes = 0
+    this.reviewedAt = now
+  }
+
   /** Sets {@link bucket} and {@link packetClass} for the packet that `view` shows. */
   classify(view: PacketView, now: Instant): void {
     const protocol = view.protocol
@@ -149,17 +175,19 @@ export class FlowTable {
     }
     const isDns =
       protocol === Protocol.Udp && (view.destinationPort === PORT_DNS || view.sourcePort === PORT_DNS)
-    if (view.dscp === DSCP_EF || protocol === Protocol.Icmp || protocol === Protocol.Icmpv6 || isDns) {
+    if (view.dscp === DSCP_EF || isDns) {
       this.bucket = BUCKET_UNORDERED
       this.packetClass = PacketClass.RealTime
+      this.realTimeBytes += view.length
       return
     }
     const flow = this.find(view, now)
     let bucket = this.bucketOfFlow[flow]!
     if (bucket === BUCKET_UNORDERED) {
+      this.realTimeBytes += view.length
       const bytes = this.meterBytes[flow]! + view.length
       this.meterBytes[flow] = bytes
-      if (bytes > SPARSE_BYTES_PER_SEC_MAX) bucket = this.assignBucket(flow)
+      if (bytes > this.sparseBytesPerSecMax) bucket = this.assignBucket(flow)
     }
     this.bucket = bucket
     this.packetClass = bucket === BUCKET_UNORDERED ? PacketClass.RealTime : PacketClass.Bulk

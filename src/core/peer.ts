@@ -229,6 +229,13 @@ export class Peer {
     return sum
   }
 
+  /** What all paths can carry together: an estimate from the first train on. */
+  get capacityBytesPerSec(): number {
+    let sum = 0
+    for (const { usable, rate } of this.paths) if (usable) sum += rate.rateBytesPerSec
+    return sum
+  }
+
   /** A session ended: paths must not go on using it. */
   sessionEnded(): void {
     for (const path of this.paths) if (path.channel?.session.destroyed) path.channel = undefined
