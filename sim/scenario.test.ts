@@ -82,7 +82,8 @@ expect:
     expect(run.outcome.faults).toEqual([])
     const [alone, both] = run.verdicts.map((verdict) => verdict.value! / 1e6)
     expect(alone).toBeGreaterThan(7)
-    expect(alone).toBeLessThan(9.2)
+    // What one of 10 Mbit/s carries at best.
+    expect(alone).toBeLessThan(9.35)
     expect(both).toBeGreaterThan(16)
     expect(run.phase.samples.at(-1)!.wan[0]!.ba.droppedBlackhole).toBeGreaterThan(0)
   })

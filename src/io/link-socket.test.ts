@@ -59,5 +59,11 @@ it('says what is wrong and what to do', () => {
       message: expect.stringMatching(/port \d+: .*in use; another/),
     }),
   )
-  expect(() => open({ device: 'nosuch0' })).toThrow(/on device nosuch0 .*: No such device; .*ip link/)
+})
+
+it('waits for a device that is not there on the loopback device, from where nothing leaves', () => {
+  const [waiting, receiver] = [open({ device: 'nosuch0' }), open()]
+  waiting.rebind()
+  expect(waiting.send(batchTo(receiver.port, 1))).toBe(true)
+  expect(receiver.receive(new DatagramBatch(1 << 18, 256, 16))).toBe(1)
 })
