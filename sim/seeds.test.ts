@@ -35,12 +35,13 @@ describe.each<[Mode, number]>([
   )
 })
 
-test.each<[number, string]>([
-  [5460, 'ACKs of a fast download starved what went the other way'],
-  [40215, 'ACKs had half of everything beside a stream and a transfer'],
-  [7204, 'feedback of a session by which nothing is sent went by a dead path for ever'],
-])('liveness seed %i: %s', (seed) => {
-  const outcome = playSeed('liveness', seed, primitives, 0.25)
+test.each<['liveness' | 'safety', number, string]>([
+  ['liveness', 5460, 'ACKs of a fast download starved what went the other way'],
+  ['liveness', 40215, 'ACKs had half of everything beside a stream and a transfer'],
+  ['liveness', 7204, 'feedback of a session by which nothing is sent went by a dead path for ever'],
+  ['safety', 80364, 'an end that had restarted got packets again, with sequences of before'],
+])('%s seed %i: %s', (mode, seed) => {
+  const outcome = playSeed(mode, seed, primitives, 0.25)
   expect(outcome.faults, describeOutcome(outcome)).toEqual([])
 })
 

@@ -80,6 +80,20 @@ describe('EgressQueue', () => {
     expect(pool.freeCount).toBe(SLOTS)
   })
 
+  it('forgets what was to be sent again once sequences begin anew, and nothing else', () => {
+    for (const packetClass of [RealTime, PureAck, Bulk]) {
+      enqueue(`first ${packetClass}`, 5, packetClass, 100, 1)
+      queue.requeueFront(take(`former ${packetClass}`), 5, packetClass, 100, 1)
+    }
+    queue.startAnew(2)
+    queue.requeueFront(take('later'), 5, Bulk, 100, 3)
+    expect(dequeueAll().sort()).toEqual(
+      [`first ${RealTime}`, `first ${PureAck}`, `first ${Bulk}`, 'later'].sort(),
+    )
+    expect(drops.snapshot()).toEqual({ sessionExpired: 3 })
+    expect(pool.freeCount).toBe(SLOTS)
+  })
+
   it('shares by bytes between flows of different packet sizes', () => {
     for (let i = 0; i < 300; i++) enqueue('big', 1, Bulk, 1400)
     for (let i = 0; i < 3000; i++) enqueue('small', 2, Bulk, 140)

@@ -131,6 +131,7 @@ export class EgressQueue {
   private readonly firstFlow = new Int32Array(3).fill(NONE)
   private readonly lastFlow = new Int32Array(3).fill(NONE)
 
+  private anewAt: Instant = Number.NEGATIVE_INFINITY
   private readonly bytesMax: number
   private readonly packetsMax: number
   private readonly ageUsMax: DurationUs
@@ -230,6 +231,11 @@ export class EgressQueue {
     return this.ackAheadBytes > 0 || this.bytesBulk === 0
   }
 
+  /** Sequences begin anew: what waits to be sent again has one of the former ones, and goes to nobody. */
+  startAnew(now: Instant): void {
+    this.anewAt = now
+  }
+
   /** Releases everything, uncounted: the peer goes. */
   clear(): void {
     for (let line = 0; line < LINES; line++) {
@@ -297,11 +303,15 @@ export class EgressQueue {
     for (;;) {
       const slot = this.heads[line]!
       if (slot === NONE) return NONE
-      if (now - this.slots.enqueuedAt[slot]! <= this.ageUsMax) {
+      const enqueuedAt = this.slots.enqueuedAt[slot]!
+      if (enqueuedAt <= this.anewAt && (this.slots.kind[slot]! & REINJECTED) !== 0) {
+        this.dropHead(line, Drop.sessionExpired)
+      } else if (now - enqueuedAt <= this.ageUsMax) {
         if (line === LINE_PURE_ACK) this.acks.leave()
         return this.leave(line, slot)
+      } else {
+        this.dropHead(line, Drop.egressOld)
       }
-      this.dropHead(line, Drop.egressOld)
     }
   }
 

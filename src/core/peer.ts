@@ -158,6 +158,7 @@ export class Peer {
   /** Another run of the far end: sequences, order and delays of the former one mean nothing any more. */
   startAnew(now: Instant): void {
     this.flows.reset()
+    this.egress.startAnew(now)
     this.resequencer.reset(now)
     this.clock.reset()
     this.contextsOut.reset()
