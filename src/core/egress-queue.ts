@@ -131,6 +131,7 @@ export class EgressQueue {
   private readonly firstFlow = new Int32Array(3).fill(NONE)
   private readonly lastFlow = new Int32Array(3).fill(NONE)
 
+  /** See {@link startAnew}. */
   private anewAt: Instant = Number.NEGATIVE_INFINITY
   private readonly bytesMax: number
   private readonly packetsMax: number

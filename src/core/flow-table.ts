@@ -17,12 +17,12 @@ export const FLOWS_MAX_DEFAULT = 4096
 export const FLOW_IDLE_US: DurationUs = 30 * SECOND
 /** UDP above this rate is bulk (QUIC, a VPN inside): it is kept in order from then on. 1 Mbit/s. */
 export const SPARSE_BYTES_PER_SEC_MAX = 125_000
-/**
- * ... or above less, down to what a call needs (100 kbit/s), while all real-time packets together take more than this
- * share of what the paths can carry: they wait for no pacer, and eighty flows of a swarm, each of them small, filled the
- * buffers of both links.
- */
+/** The limit is lowered so far at most: what a call needs, 100 kbit/s. */
 export const SPARSE_BYTES_PER_SEC_MIN = 12_500
+/**
+ * It is lowered while all real-time packets together take more than this share of what the paths can carry. They wait for
+ * no pacer: eighty flows of a swarm, each of them small, filled the buffers of both links.
+ */
 const REAL_TIME_SHARE_MAX = 0.85
 /** Grown back by so much at each review, a few times a second. */
 const SPARSE_GROWTH = 1.05
@@ -184,10 +184,10 @@ export class FlowTable {
     const flow = this.find(view, now)
     let bucket = this.bucketOfFlow[flow]!
     if (bucket === BUCKET_UNORDERED) {
-      this.realTimeBytes += view.length
       const bytes = this.meterBytes[flow]! + view.length
       this.meterBytes[flow] = bytes
       if (bytes > this.sparseBytesPerSecMax) bucket = this.assignBucket(flow)
+      else this.realTimeBytes += view.length
     }
     this.bucket = bucket
     this.packetClass = bucket === BUCKET_UNORDERED ? PacketClass.RealTime : PacketClass.Bulk

@@ -110,6 +110,40 @@ describe.runIf(canMakeNamespaces())('routes in a namespace', () => {
     expect(ip('route', 'show', 'proto', '112')).toBe('')
   })
 
+  it('sets again what went with a device that was away between two looks, and nothing that is there', async () => {
+    const lines: string[] = []
+    const plain = run
+    run = (args, input) => {
+      if (input) lines.push(...input.trim().split('\n'))
+      return plain(args, input)
+    }
+    const routes = await apply(configOf('0.0.0.0/0'))
+    setUp('link set v1 down', 'link set v1 up', 'route add default via 10.2.0.1 dev v1 metric 100')
+    lines.length = 0
+    expect(await routes.refresh(endpoints)).toBeUndefined()
+    expect(lines).toEqual(['route replace 198.51.100.1/32 via 10.2.0.1 dev v1 proto 112 metric 701'])
+    expect(ip('route', 'show', 'proto', '112')).toContain('198.51.100.1 via 10.2.0.1 dev v1')
+    lines.length = 0
+    expect(await routes.refresh(endpoints)).toBeUndefined()
+    expect(lines).toEqual([])
+    await routes.close()
+    expect(ip('route', 'show', 'proto', '112')).toBe('')
+  })
+
+  it('takes back also what was set by a refresh that failed half-way', async () => {
+    const plain = run
+    run = async (args, input) => {
+      const result = await plain(args, input)
+      return input?.startsWith('route replace') ? { ...result, ok: false, problem: 'interrupted' } : result
+    }
+    const routes = await apply(configOf('0.0.0.0/0'))
+    setUp('route replace default via 10.2.0.9 dev v1 metric 100')
+    expect(await routes.refresh(endpoints)).toContain('interrupted')
+    expect(ip('route', 'show', 'proto', '112')).toContain('198.51.100.1 via 10.2.0.9 dev v1')
+    await routes.close()
+    expect(ip('route', 'show', 'proto', '112')).toBe('')
+  })
+
   it('removes what a killed one left', async () => {
     const before = ip('route', 'show')
     await apply(configOf('0.0.0.0/0'))

@@ -82,7 +82,9 @@ export async function applyRoutes(
           // The kernel removes pins by itself when a device goes down: planned once is not there for ever.
           const missing = wanted.filter((step) => !present.has(step.command))
           if (gone.length === 0 && missing.length === 0) return undefined
-          writeState(stateFile, [...pins, ...wanted])
+          // Until all of it is done: whatever is there by then is ours to take back.
+          pins = [...gone, ...wanted]
+          writeState(stateFile, pins)
           await takeBack(run, gone)
           await execute(
             run,

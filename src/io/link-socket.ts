@@ -4,7 +4,6 @@ import { type Native, native, type UdpHandle } from './native.js'
 export type LinkSocketOptions = Parameters<Native['udpOpen']>[0]
 
 const REMEDIES: Record<string, string> = {
-  ENODEV: 'the device does not exist: see ip link',
   EADDRINUSE: 'another program has the port: choose another, or stop that program',
   EADDRNOTAVAIL: 'this machine does not have the address (yet): see ip addr',
   EPERM: 'run as root, or give the program CAP_NET_RAW',

@@ -78,8 +78,9 @@ export interface Native {
   // ---- udp.c
   /**
    * A UDP socket, non-blocking, bound to `device` (SO_BINDTODEVICE) unless empty and to `address`:`port` (empty: any;
-   * one dual-stack IPv6 socket where the kernel has IPv6, else IPv4). With a device the address need not be there yet. DF set (IP_MTU_DISCOVER probe), PKTINFO,
-   * IP_RECVERR, receive time stamps and ECN on. Throws an Error with `code` and `syscall`.
+   * one dual-stack IPv6 socket where the kernel has IPv6, else IPv4). With a device the address need not be there yet.
+   * DF set (IP_MTU_DISCOVER probe), PKTINFO, IP_RECVERR, receive time stamps and ECN on. Throws an Error with `code`
+   * and `syscall`.
    */
   udpOpen(options: {
     device: string
