@@ -96,11 +96,15 @@ export class End {
   overdueTimers = 0
   wakeUps = 0
   private wakePending = false
+  private awake = false
+  private retryPending = false
   private timerGeneration = 0
   /** When the timer fires, and when the device wants to be asked next: not before. */
   private timerAt: Instant = NEVER
   private timerDue: Instant = NEVER
   private readonly waker: Handler
+  /** Looks again for what had no room in the device. */
+  private readonly retrier: Handler
   private readonly timer: Handler
   private lastLocal = Number.NEGATIVE_INFINITY
   private asleepUntil = Number.NEGATIVE_INFINITY
@@ -125,6 +129,13 @@ export class End {
     this.random = new Prng(seed)
     this.trafficRandom = new Prng(~seed)
     this.waker = { id: clock.nextHandlerId(), fire: () => this.wake() }
+    this.retrier = {
+      id: clock.nextHandlerId(),
+      fire: () => {
+        this.retryPending = false
+        this.wake()
+      },
+    }
     this.timer = {
       id: clock.nextHandlerId(),
       fire: (generation) => {
@@ -263,7 +274,8 @@ export class End {
    */
   tunSlot(): number {
     if (!this.running || this.asleep) return -1
-    const slot = this.tun.count < TUN_QUEUE_PACKETS && this.device.tunRoom > 0 ? this.pool.take() : -1
+    // One is left, or what waits in the TUN, whose memory this is too, could keep itself from being read for ever.
+    const slot = this.tun.count < TUN_QUEUE_PACKETS && this.device.tunRoom > 1 ? this.pool.take() : -1
     if (slot < 0) this.tunRefused++
     return slot
   }
@@ -272,7 +284,7 @@ export class End {
     this.tunCounts.inPackets++
     this.tunCounts.inBytes += this.pool.length[slot]!
     this.tun.push(slot)
-    this.scheduleWake()
+    if (!this.awake) this.scheduleWake()
   }
 
   private scheduleWake(): void {
@@ -293,6 +305,7 @@ export class End {
     assert(now >= this.lastLocal, "an end's clock went back")
     this.lastLocal = now
     this.wakeUps++
+    this.awake = true
     let brought = false
     for (let link = 0; link < this.sockets.length; link++) {
       if (this.sockets[link]!.count === 0) continue
@@ -302,16 +315,24 @@ export class End {
     this.readTun(now)
     if (brought || this.device.nextTimeout() <= now) this.device.handleTimeout(now)
     this.drain(now)
+    // What a host answers to what it just got is in the TUN before the loop has come round.
+    for (let round = 0; this.tun.count > 0 && this.device.tunRoom > 0; round++) {
+      assert(round < WAKE_ROUNDS_MAX, `${this.name}: the TUN is never empty`)
+      this.readTun(now)
+      this.drain(now)
+    }
+    this.awake = false
+    if (this.tun.count > 0 && !this.retryPending) {
+      this.retryPending = true
+      this.clock.at(this.clock.now + TUN_RETRY_US, this.retrier)
+    }
     this.armTimer()
   }
 
   private readTun(now: Instant): void {
     while (this.tun.count > 0) {
       const room = this.device.tunRoom
-      if (room === 0) {
-        this.clock.at(this.clock.now + TUN_RETRY_US, this.waker)
-        return
-      }
+      if (room === 0) return
       taken.count = 0
       const count = Math.min(room, taken.capacity)
       while (taken.count < count && this.tun.count > 0) taken.slots[taken.count++] = this.tun.shift()

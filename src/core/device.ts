@@ -117,6 +117,7 @@ export class Device {
     sentAt: 0,
     bytesSent: 0,
     idleUs: 0,
+    bytesSince: 0,
     rttUs: 0,
     reportUs: 0,
     capped: false,

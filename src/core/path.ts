@@ -94,7 +94,8 @@ export class Path {
 
   /** Predicted time from now to the arrival of a packet of `bytes` given to it now, on a scale common to all paths. */
   arrivalUs(bytes: number, now: Instant): number {
-    return this.pacer.waitUs(now) + (bytes * SECOND) / this.rate.rateBytesPerSec + this.rate.owdUs
+    const waitUs = this.pacer.waitUs(now)
+    return waitUs + (bytes * SECOND) / this.rate.rateBytesPerSec + this.rate.owdUs(now + waitUs)
   }
 
   /**

@@ -69,6 +69,7 @@ class ModelLink {
       if (!pacer.mayISend(now)) return
       this.backlog -= this.packetBytes
       pacer.sent(this.packetBytes, rate.pacingBytesPerSec, now)
+      rate.onSent(this.packetBytes, now)
       this.bytesSent += this.packetBytes
       this.freeAt = Math.max(this.freeAt, now) + (this.packetBytes * SECOND) / this.bytesPerSec
       const arrivesAt = this.freeAt + this.delayUs + this.foreignUs
@@ -91,6 +92,7 @@ class ModelLink {
       sentAt: newest.at,
       bytesSent: newest.bytesUpTo,
       idleUs: newest.idleUs,
+      bytesSince: 0,
       rttUs: this.framesBackUs === undefined ? newest.arrivesAt - newest.at + this.delayUs : Number.NaN,
       reportUs: newest.arrivesAt - newest.at + (this.framesBackUs ?? this.delayUs),
       capped: this.capped,
@@ -101,10 +103,16 @@ class ModelLink {
     this.frames.push({ at: this.now + (this.framesBackUs ?? this.delayUs), sample, bytes: newest.bytesUpTo })
   }
 
+  /** What a packet of no length would take to the other end if it was sent now. */
+  get owdUs(): DurationUs {
+    return Math.max(this.freeAt - this.now, 0) + this.delayUs
+  }
+
   private readFeedback(): void {
     while (this.frames.length > 0 && this.frames[0]!.at <= this.now) {
       const { sample, bytes } = this.frames.shift()!
       this.bytesReported = bytes
+      sample.bytesSince = this.bytesSent - sample.bytesSent
       this.rate.onSample(sample, this.now)
     }
   }
@@ -268,6 +276,7 @@ test('a clock that begins anew does not look like a queue', () => {
       sentAt: link.now,
       bytesSent: 0,
       idleUs: 0,
+      bytesSince: 0,
       rttUs: Number.NaN,
       reportUs: Number.NaN,
       capped: false,
@@ -305,4 +314,22 @@ test('a train that a token bucket let through is believed no longer than until m
   little.applicationBytesPerSec = 100 * MBIT
   little.run(5 * SECOND)
   expect(little.rate.rateBytesPerSec / MBIT).toBeGreaterThan(4_000)
+})
+
+test('predicts the delay of a packet by what was sent before it, and forgets a queue that has run empty unseen', () => {
+  const link = new ModelLink(40 * MBIT)
+  link.run(3 * SECOND)
+  const { rate } = link
+  expect(Math.abs(rate.owdUs(link.now) - link.owdUs)).toBeLessThan(2 * MILLISECOND)
+  link.applicationBytesPerSec = 0
+  link.run(500 * MILLISECOND)
+  expect(rate.queueUs).toBeGreaterThan(2 * MILLISECOND)
+  const { now } = link
+  const emptyUs = rate.owdUs(now)
+  expect(Math.abs(emptyUs - link.owdUs)).toBeLessThan(500)
+  rate.onSent(50_000, now)
+  const addedUs = rate.owdUs(now) - emptyUs
+  expect(Math.abs(addedUs / (10 * MILLISECOND) - 1)).toBeLessThan(0.03)
+  expect(rate.owdUs(now + 4 * MILLISECOND)).toBe(rate.owdUs(now) - 4 * MILLISECOND)
+  expect(rate.owdUs(now + 20 * MILLISECOND)).toBe(emptyUs)
 })

@@ -153,6 +153,7 @@ function handlePathFeedback(
       sample.sentAt = sent.sentAt(newest)
       sample.bytesSent = sent.bytesUpToCounter(newest)
       sample.idleUs = sent.idleUpToCounter(newest)
+      sample.bytesSince = sent.bytesTotal - sample.bytesSent + path.unsealedBytes
       sample.rttUs = rttUs
       sample.reportUs = reportUs
       sample.capped = path.capped

@@ -78,8 +78,8 @@ export class AdaptiveScheduler implements Scheduler {
   }
 
   /**
-   * The best path stays the best while it has credit: its pacer makes nobody wait before that is used up, and what the
-   * others promise does not change. So on links that are not the limit a whole batch takes one decision.
+   * The best path stays the best while it has credit: its pacer makes nobody wait before that is used up, and in the 2 ms
+   * of credit no queue grows by much. So on links that are not the limit a whole batch takes one decision.
    */
   runBytes(now: Instant): number {
     if (!this.choseBest) return 0
@@ -89,6 +89,7 @@ export class AdaptiveScheduler implements Scheduler {
 
   sent(path: Path, bytes: number, now: Instant): void {
     path.pacer.sent(bytes, path.rate.pacingBytesPerSec, now)
+    path.rate.onSent(bytes, now)
     path.unsealedBytes += bytes
     this.copyBytes = Math.min(COPY_BYTES_MAX, this.copyBytes + bytes * COPY_SHARE)
   }

@@ -24,7 +24,7 @@ function fakePath(weight: number): Path & { link: { hasRoom: boolean } } {
     unsealedBytes: 0,
     inFlightBytes: 0,
     arrivalUs: (bytes: number, now: number) =>
-      pacer.waitUs(now) + (bytes * 1e6) / rate.rateBytesPerSec + rate.owdUs,
+      pacer.waitUs(now) + (bytes * 1e6) / rate.rateBytesPerSec + rate.owdUs(now),
   } as unknown as Path & { link: { hasRoom: boolean } }
 }
 
@@ -167,7 +167,7 @@ describe('adaptive', () => {
   function path(rate: number, owdUs: number): Path {
     const fake = fakePath(1)
     Object.assign(fake.rate, { rateBytesPerSec: rate, startup: false, gain: 1 })
-    Object.defineProperty(fake.rate, 'owdUs', { value: owdUs })
+    fake.rate.owdUs = () => owdUs
     return fake
   }
 
