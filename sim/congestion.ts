@@ -1,4 +1,4 @@
-import { type DurationUs, type Instant, MILLISECOND } from '../src/base/time.js'
+import { type DurationUs, type Instant, MILLISECOND, NEVER } from '../src/base/time.js'
 
 /** What a congestion control may know of its sender. Windows are in segments. */
 export interface SenderView {
@@ -50,6 +50,8 @@ const CUBIC_C = 0.4
 const CUBIC_BETA = 0.7
 const HYSTART_WINDOW_MIN = 16
 const HYSTART_SAMPLES = 8
+/** Until the first loss tells where the limit is, a window grows by this share in a round trip at least (tcp_cubic.c). */
+const UNKNOWN_GROWTH = 0.05
 
 /** CUBIC (RFC 9438) with HyStart's delay rule and proportional rate reduction (RFC 6937), as Linux has them. */
 export class Cubic implements CongestionControl {
@@ -119,11 +121,10 @@ export class Cubic implements CongestionControl {
     const seconds = (sample.now - this.epoch + sender.minRttUs) / 1e6
     this.renoWindow += (sample.newly * 0.53) / this.window
     const target = Math.max(this.origin + CUBIC_C * (seconds - this.k) ** 3, this.renoWindow)
-    this.window +=
-      target > this.window
-        ? Math.min(sample.newly / 2, ((target - this.window) / this.window) * sample.newly)
-        : (sample.newly * 0.01) / this.window
-    this.window = Math.min(this.window, sender.windowMax)
+    let perSegment =
+      target > this.window ? Math.min(0.5, (target - this.window) / this.window) : 0.01 / this.window
+    if (this.windowMaxBefore === 0) perSegment = Math.max(perSegment, UNKNOWN_GROWTH)
+    this.window = Math.min(this.window + perSegment * sample.newly, sender.windowMax)
   }
 
   private reduce({ newly, goesOn }: AckSample, sender: SenderView): void {
@@ -178,8 +179,12 @@ export class Cubic implements CongestionControl {
 
 const BBR_STARTUP_GAIN = 2.89
 const BBR_ROUNDS = 10
+/** Start-up is over when the rate has not grown by a quarter for so many round trips. */
+const BBR_FULL_ROUNDS = 3
 const BBR_PROBE_RTT_EVERY_US = 10_000_000
+/** With so few segments under way, for so long and a round trip at least. */
 const BBR_PROBE_RTT_US = 200_000
+const BBR_PROBE_RTT_WINDOW = 4
 /** Acknowledgements that come in lumps are allowed for, up to so long at the estimated rate; the most of so many rounds. */
 const BBR_EXTRA_US_MAX = 100_000
 const BBR_EXTRA_ROUNDS = 5
@@ -204,7 +209,10 @@ export class Bbr implements CongestionControl {
   private minRttAt: Instant = 0
   private cycle = 0
   private cycleAt: Instant = 0
-  private probeRttUntil: Instant = 0
+  private probeRttUntil: Instant = NEVER
+  private probeRttRounds = 0
+  /** Count of delivered segments up to which the small window was the limit. */
+  private limitedUntil = -1
   private lost = false
   // Acknowledged beyond what the rate gave reason to expect: the most in this window of rounds and in the one before.
   private extra = 0
@@ -229,7 +237,9 @@ export class Bbr implements CongestionControl {
         this.round++
         newRound = true
       }
-      if (sample.ratePerUs > 0) this.noteRate(sample.ratePerUs)
+      // What was sent with the small window shows no rate, and does not make an older one be forgotten.
+      const isLimited = sample.deliveredAtSend <= this.limitedUntil
+      if (sample.ratePerUs > (isLimited ? this.ratePerUs : 0)) this.noteRate(sample.ratePerUs)
       if (newRound && this.mode === 'startup') this.checkFull()
     }
     this.noteLump(sample, newRound)
@@ -245,14 +255,11 @@ export class Bbr implements CongestionControl {
       this.gain = this.cycle === 0 ? 1.25 : this.cycle === 1 ? 0.75 : 1
     } else if (this.mode === 'rtt') {
       this.gain = 1
-      if (now > this.probeRttUntil) {
-        this.minRttAt = now
-        this.enterBandwidth(now)
-      }
+      this.probeRtt(newRound, now, sender)
     }
     if (this.ratePerUs > 0) this.pacePerUs = Math.max(this.ratePerUs * this.gain, 1e-5)
     if (this.mode === 'rtt') {
-      this.window = 4
+      this.window = BBR_PROBE_RTT_WINDOW
       return
     }
     // Three bursts of segmentation offload, each of about a millisecond, and of two segments at least.
@@ -291,12 +298,29 @@ export class Bbr implements CongestionControl {
   private noteRtt(rttUs: DurationUs, now: Instant): void {
     const old = now - this.minRttAt > BBR_PROBE_RTT_EVERY_US
     if (rttUs >= this.minRttUs && !old) return
-    if (old && this.mode === 'bandwidth' && rttUs > this.minRttUs) {
+    if (old && this.mode !== 'rtt') {
       this.mode = 'rtt'
-      this.probeRttUntil = now + BBR_PROBE_RTT_US
+      this.probeRttUntil = NEVER
     }
     this.minRttUs = rttUs
     this.minRttAt = now
+  }
+
+  /** Its time begins when no more than the small window is under way, and so on a long path late. */
+  private probeRtt(newRound: boolean, now: Instant, sender: SenderView): void {
+    this.limitedUntil = sender.delivered + sender.inFlight
+    if (this.probeRttUntil === NEVER) {
+      if (sender.inFlight > BBR_PROBE_RTT_WINDOW) return
+      this.probeRttUntil = now + BBR_PROBE_RTT_US
+      this.probeRttRounds = 0
+      this.roundDelivered = sender.delivered
+      return
+    }
+    if (newRound) this.probeRttRounds++
+    if (this.probeRttRounds === 0 || now < this.probeRttUntil) return
+    this.minRttAt = now
+    if (this.fullRounds < BBR_FULL_ROUNDS) this.mode = 'startup'
+    else this.enterBandwidth(now)
   }
 
   private noteRate(rate: number): void {
@@ -311,7 +335,7 @@ export class Bbr implements CongestionControl {
     if (this.ratePerUs > this.fullRate * 1.25) {
       this.fullRate = this.ratePerUs
       this.fullRounds = 0
-    } else if (++this.fullRounds >= 3) {
+    } else if (++this.fullRounds >= BBR_FULL_ROUNDS) {
       this.mode = 'drain'
       this.gain = 0.35
     }
@@ -319,7 +343,8 @@ export class Bbr implements CongestionControl {
 
   private enterBandwidth(now: Instant): void {
     this.mode = 'bandwidth'
-    this.cycle = 2
+    // Anywhere in the cycle but where it drains, and there is nothing to throw dice with.
+    this.cycle = (8 - (Math.floor(now) % 7)) % 8
     this.cycleAt = now
   }
 
