@@ -96,6 +96,7 @@ export class End {
   overdueTimers = 0
   wakeUps = 0
   private wakePending = false
+  /** While {@link wake} runs, which empties the TUN before it ends. */
   private awake = false
   private retryPending = false
   private timerGeneration = 0
