@@ -1,6 +1,7 @@
+import { closeSync, openSync } from 'node:fs'
 import { Writable } from 'node:stream'
 import { expect, it } from 'vitest'
-import { makeLog } from './log.js'
+import { linesTo, makeLog } from './log.js'
 
 it('writes from the level on, and never a secret', () => {
   const lines: string[] = []
@@ -19,4 +20,14 @@ it('writes from the level on, and never a secret', () => {
   expect(lines).toHaveLength(1)
   expect(lines[0]).not.toContain('S3CRET')
   expect(JSON.parse(lines[0]!)).toMatchObject({ level: 'info', msg: 'up', peers: [{ name: 'b' }] })
+})
+
+it('goes on when the disk is full', () => {
+  const full = openSync('/dev/full', 'w')
+  try {
+    const log = makeLog('info', linesTo(full))
+    for (let i = 0; i < 3; i++) log.info('up')
+  } finally {
+    closeSync(full)
+  }
 })

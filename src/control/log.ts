@@ -9,14 +9,21 @@ export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
  */
 const SECRETS = ['privateKey', 'presharedKey', 'private-key', 'preshared-key', 'secret', 'psk', 'key']
 
+/** Where lines wait that cannot be written now; beyond it they are lost. */
+const WAITING_BYTES_MAX = 1 << 20
+
 /**
- * Messages as JSON lines on standard error, written at once: the last line before a crash is the one that matters,
- * and the daemon logs events, never packets.
+ * Lines for `fd`, written at once: the last one before a crash is the one that matters. What cannot be written, to a
+ * disk that is full or a terminal that is closed, is lost, and the tunnel goes on.
  */
-export function makeLog(
-  level: LogLevel,
-  stream: DestinationStream = destination({ fd: 2, sync: true }),
-): Log {
+export function linesTo(fd: number): DestinationStream {
+  const stream = destination({ fd, sync: true, maxLength: WAITING_BYTES_MAX })
+  stream.on('error', () => {})
+  return stream
+}
+
+/** Messages as JSON lines, on standard error. The daemon logs events, never packets. */
+export function makeLog(level: LogLevel, stream: DestinationStream = linesTo(2)): Log {
   const paths = SECRETS.flatMap((name) => [
     `["${name}"]`,
     `*["${name}"]`,

@@ -9,7 +9,7 @@ const RESOLVE_MS = 30_000
 
 /**
  * Keeps a running tunnel in step with what changes around it: devices that come back, gateways, and the addresses of
- * endpoints that are given by name.
+ * endpoints that are given by name, with the MTU that fits them.
  */
 export function follow(
   { plane, routes, endpoints }: { plane: Plane; routes: Routes; endpoints: Endpoints },
@@ -32,10 +32,10 @@ export function follow(
   const resolve = async (): Promise<void> => {
     if (resolving) return
     resolving = true
-    const changed = await endpoints.resolve()
+    // The routes first: without them a packet for a new address may enter the tunnel itself.
+    if (await endpoints.resolve()) await setRoutes()
     // Also unchanged: a path that still carried moves only now.
     plane.setEndpoints(endpoints.records)
-    if (changed) await setRoutes()
     resolving = false
   }
   const timer = endpoints.haveNames ? setInterval(() => void resolve(), RESOLVE_MS) : undefined

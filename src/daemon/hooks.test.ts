@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { parseCidr } from '../base/ip-address.js'
 import { encodeKey, publicKeyOf } from '../config/keys.js'
 import { parseConfig } from '../config/load.js'
+import type { Config } from '../config/schema.js'
 import { hookEnvironment, runHooks } from './hooks.js'
 
 const PRIVATE = encodeKey(new Uint8Array(32).fill(8))
@@ -42,6 +44,30 @@ describe('hooks', () => {
 
   it('run in order with the environment', async () => {
     await runHooks('up', ['test "$PLAIT_DEVICE" = t0', 'exit 0'], { PLAIT_DEVICE: 't0' })
+  })
+
+  it('run with a country of networks, and without the list that no environment takes', async () => {
+    const network = parseCidr('100.100.100.0/24')!
+    const [peer] = config.peers
+    const many = (count: number): Config => ({
+      ...config,
+      peers: [{ ...peer!, allowedIps: Array(count).fill(network) }],
+    })
+    const running = { file: 'a.yaml', device: 'plait0', mtu: 1420 }
+    const fits = hookEnvironment(many(7_000), 'up', running)
+    expect(fits['PLAIT_PEER_1_ALLOWED_IPS']).toHaveLength(7_000 * 17 - 1)
+    await runHooks('up', ['test -n "$PLAIT_PEER_1_ALLOWED_IPS"'], fits)
+    const tooLong = hookEnvironment(many(60_000), 'up', running)
+    await runHooks('up', ['test -z "$PLAIT_PEER_1_ALLOWED_IPS" && test "$PLAIT_PEERS" = b'], tooLong)
+    const peers = Array(4_096).fill({ ...peer!, allowedIps: Array(50).fill(network) })
+    await runHooks('up', ['test "$PLAIT_EVENT" = up'], hookEnvironment({ ...config, peers }, 'up', running))
+  })
+
+  it('that cannot be started are a fault like any other', async () => {
+    await expect(runHooks('up', ['true'], { LONG: 'x'.repeat(200_000) })).rejects.toMatchObject({
+      code: 'hookFailed',
+      text: expect.stringMatching(/cannot be started: .*E2BIG/),
+    })
   })
 
   it('fail with what the command said', async () => {

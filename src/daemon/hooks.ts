@@ -1,5 +1,6 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { resolve } from 'node:path'
+import type { Readable } from 'node:stream'
 import { OperatorError } from '../base/errors.js'
 import { formatCidr, formatHostPort } from '../base/ip-address.js'
 import { encodeKey } from '../config/keys.js'
@@ -9,10 +10,14 @@ import { atOrdinaryPriority } from './priority.js'
 export const HOOK_MS_MAX = 30_000
 /** Of a command's output, the end goes into the message. */
 const OUTPUT_CHARACTERS_MAX = 2_000
+/** What Linux takes as one string of an environment, with name, "=" and the final NUL (MAX_ARG_STRLEN, execve(2)), */
+const STRING_BYTES_MAX = 128 << 10
+/** ... and half of what it takes in all with a stack of 8 MiB. */
+const ENVIRONMENT_BYTES_MAX = 1 << 20
 
 /**
  * What a command learns besides its inherited environment; docs/operating.md has the same list. Lists are separated by
- * spaces; no secret is among it.
+ * spaces; no secret is among it. A list that is too long for an environment is left out.
  */
 export function hookEnvironment(
   config: Config,
@@ -35,6 +40,12 @@ export function hookEnvironment(
     environment[`PLAIT_PEER_${i + 1}_ALLOWED_IPS`] = peer.allowedIps.map(formatCidr).join(' ')
     environment[`PLAIT_PEER_${i + 1}_ENDPOINT`] = peer.endpoint.map(formatHostPort).join(' ')
   })
+  let bytes = 0
+  for (const [name, value] of Object.entries(environment)) {
+    const own = Buffer.byteLength(`${name}=${value}`) + 1
+    if (own > STRING_BYTES_MAX || bytes + own > ENVIRONMENT_BYTES_MAX) delete environment[name]
+    else bytes += own
+  }
   return environment
 }
 
@@ -63,14 +74,21 @@ function runOne(
   timeLimitMs: number,
 ): Promise<string | undefined> {
   return new Promise((done) => {
-    // A group of its own, so that a time limit reaches what the shell started, too.
-    const child = atOrdinaryPriority(() =>
-      spawn('/bin/sh', ['-c', command], {
-        env: { ...process.env, ...environment },
-        stdio: ['ignore', 'pipe', 'pipe'],
-        detached: true,
-      }),
-    )
+    let child: ChildProcessByStdio<null, Readable, Readable>
+    try {
+      // A group of its own, so that a time limit reaches what the shell started, too.
+      child = atOrdinaryPriority(() =>
+        spawn('/bin/sh', ['-c', command], {
+          env: { ...process.env, ...environment },
+          stdio: ['ignore', 'pipe', 'pipe'],
+          detached: true,
+        }),
+      )
+    } catch (error) {
+      // As for a command line that is too long.
+      done(`cannot be started: ${(error as Error).message}`)
+      return
+    }
     let output = ''
     const keep = (data: Buffer): void => {
       output = (output + data.toString()).slice(-OUTPUT_CHARACTERS_MAX)

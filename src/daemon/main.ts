@@ -13,7 +13,6 @@ import { hookEnvironment, runHooks } from './hooks.js'
 import { Plane } from './plane.js'
 import type { PlaneConfig } from './plane-messages.js'
 import { raisePriority } from './priority.js'
-import { tunMtu } from './route-plan.js'
 import { applyRoutes, removeLeftRoutes } from './routes.js'
 import { snapshotter } from './snapshotter.js'
 
@@ -21,7 +20,7 @@ import { snapshotter } from './snapshotter.js'
 const SLAB_BYTES = 64 << 20
 
 /**
- * Runs a tunnel until SIGINT or SIGTERM; returns the exit status. What was set up is taken back in reverse order,
+ * Runs a tunnel until SIGINT, SIGTERM or SIGHUP; returns the exit status. What was set up is taken back in reverse order,
  * however it ends; what a killed program left is taken back at the next start.
  *
  * @throws OperatorError when something cannot be set up; nothing is left then
@@ -29,54 +28,64 @@ const SLAB_BYTES = 64 << 20
 export async function runDaemon(config: Config, options: { file: string }): Promise<number> {
   const log = makeLog(config.logLevel)
   const undo: { what: string; run: () => Promise<void> }[] = []
-  const stopped = untilSignal()
+  const stopped = untilSignal((name) => log.warn(`${name}: what was set up is still being taken back`))
   raisePriority()
   try {
-    if (dirname(config.control) === CONTROL_FOLDER) {
-      mkdirSync(CONTROL_FOLDER, { recursive: true })
-      chmodSync(CONTROL_FOLDER, 0o755)
-    }
+    if (dirname(config.control) === CONTROL_FOLDER) makeControlFolder()
     const left = await removeLeftRoutes(config)
     if (left > 0) log.warn(`took back ${left} routes that an earlier run left`)
 
     const endpoints = new Endpoints(config)
     await endpoints.resolve()
     const { records, addresses } = endpoints
-    const mtu = tunMtu(config, addresses)
     const events = new EventLog(log)
     const plane = await Plane.start(planeConfig(config, records), (list, startedAt) =>
       events.add(list, startedAt),
     )
     undo.push({ what: 'data plane', run: () => plane.stop() })
 
-    const routes = await applyRoutes({ config, device: plane.tunName, mtu, endpoints: addresses })
+    const routes = await applyRoutes({ config, device: plane.tunName, endpoints: addresses })
     undo.push({ what: 'routes', run: () => routes.close() })
     for (const note of routes.notes) log.info(note)
     const follower = follow({ plane, routes, endpoints }, log)
     undo.push({ what: 'follower', run: () => follower.close() })
 
-    const status = snapshotter(config, plane, events, mtu)
+    const status = snapshotter(config, plane, events, routes)
     const control = await serveControl(config.control, {
       status,
       events: ({ since }) => events.since(since ?? 0),
     })
     undo.push({ what: 'control socket', run: () => control.close() })
 
-    const running = { file: options.file, device: plane.tunName, mtu }
-    await runHooks('up', config.up, hookEnvironment(config, 'up', running))
-    undo.push({
-      what: 'down commands',
-      run: () => runHooks('down', config.down, hookEnvironment(config, 'down', running)),
-    })
+    const hooks = (event: 'up' | 'down'): Promise<void> => {
+      const running = { file: options.file, device: plane.tunName, mtu: routes.mtu }
+      return runHooks(event, config[event], hookEnvironment(config, event, running))
+    }
+    // Before: of several `up` commands some may have done their part when one fails.
+    undo.push({ what: 'down commands', run: () => hooks('down') })
+    await hooks('up')
 
-    log.info({ device: plane.tunName, mtu, ports: plane.ports }, 'up')
+    log.info({ device: plane.tunName, mtu: routes.mtu, ports: plane.ports }, 'up')
     const failure = await Promise.race([stopped.signal, plane.ended])
     if (failure !== undefined) log.error(failure)
     return failure === undefined ? ExitStatus.Good : ExitStatus.Failed
   } finally {
-    stopped.release()
     await takeBack(undo, log)
+    stopped.release()
     log.info('down')
+  }
+}
+
+/** @throws OperatorError `controlSocket` */
+function makeControlFolder(): void {
+  try {
+    mkdirSync(CONTROL_FOLDER, { recursive: true })
+    chmodSync(CONTROL_FOLDER, 0o755)
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? String(error)
+    throw new OperatorError('controlSocket', `the folder ${CONTROL_FOLDER} cannot be made (${code})`, {
+      remedy: 'make it, owned by whoever runs plait, or give control: another folder',
+    })
   }
 }
 
@@ -90,15 +99,21 @@ async function takeBack(undo: { what: string; run: () => Promise<void> }[], log:
   }
 }
 
-/** Settles at the first signal; a second one ends the program at once, in case something hangs. */
-function untilSignal(): { signal: Promise<undefined>; release: () => void } {
+/**
+ * Settles at the first signal. Until released, further ones are only told to `onFurther`: a shell that ends sends SIGHUP
+ * more than once, and what is taken back by then must not stay half done. No step of it takes longer than its time limit.
+ */
+function untilSignal(onFurther: (name: string) => void): {
+  signal: Promise<undefined>
+  release: () => void
+} {
   let resolve: (value: undefined) => void = () => {}
   const signal = new Promise<undefined>((settle) => {
     resolve = settle
   })
   let seen = false
-  const handler = (): void => {
-    if (seen) process.exit(ExitStatus.Failed)
+  const handler = (name: NodeJS.Signals): void => {
+    if (seen) onFurther(name)
     seen = true
     resolve(undefined)
   }

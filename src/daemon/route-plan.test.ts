@@ -39,7 +39,7 @@ const KERNEL = [
   ...readKernelRoutes([{ dst: 'default', gateway: 'fe80::1', dev: 'eth0', metric: 1024 }], 6),
 ]
 const plan = (config: Config, endpoints = ip('198.51.100.1'), kernelRoutes = KERNEL) =>
-  planRoutes({ config, device: 'plait0', mtu: 1440, endpoints, kernelRoutes })
+  planRoutes({ config, device: 'plait0', endpoints, kernelRoutes })
 const commands = (steps: readonly { command: string }[]): string[] => steps.map((step) => step.command)
 
 describe('planRoutes', () => {

@@ -52,14 +52,13 @@ export interface RouteInput {
   readonly config: Config
   /** Name of the TUN device, as the kernel gave it. */
   readonly device: string
-  readonly mtu: number
   /** All addresses of all peers' endpoints, names resolved. */
   readonly endpoints: readonly IpAddress[]
   /** The main table, both families. */
   readonly kernelRoutes: readonly KernelRoute[]
 }
 
-/** The TUN's MTU until path MTUs are known: what the configuration says, or what fits all outer addresses. */
+/** The TUN's MTU: what the configuration says, or what fits all outer addresses. */
 export function tunMtu(config: Config, endpoints: readonly IpAddress[]): number {
   const outer = [...endpoints, ...config.interface.listen.flatMap((listen) => listen.address ?? [])]
   return config.interface.mtu ?? (outer.some((address) => address.family === 6) ? MTU_IPV6 : MTU_IPV4)
@@ -89,7 +88,7 @@ export function planRoutes(input: RouteInput): RoutePlan {
     tun.push({ command: `address add ${text}${flags}`, undo: `address del ${text}` })
   }
   tun.push({
-    command: `link set dev ${device} mtu ${input.mtu} txqueuelen ${TUN_QUEUE_PACKETS} up`,
+    command: `link set dev ${device} mtu ${tunMtu(config, input.endpoints)} txqueuelen ${TUN_QUEUE_PACKETS} up`,
     undo: `link set dev ${device} down`,
   })
   const routed = routedNetworks(input, notes)

@@ -73,13 +73,12 @@ describe.runIf(canMakeNamespaces())('routes in a namespace', () => {
     rmSync(folder, { recursive: true, force: true })
   })
 
-  const apply = (config: Config) =>
-    applyRoutes({ config, device: 't0', mtu: 1400, endpoints }, { stateFile, run })
+  const apply = (config: Config) => applyRoutes({ config, device: 't0', endpoints }, { stateFile, run })
 
   it('sets a default route that does not loop, and takes everything back', async () => {
     const before = picture()
     const routes = await apply(configOf('0.0.0.0/0, "::/0"'))
-    expect(ip('link', 'show', 't0')).toContain('mtu 1400')
+    expect(ip('link', 'show', 't0')).toContain('mtu 1440')
     expect(ip('route', 'get', '8.8.8.8')).toContain('dev t0')
     expect(ip('-6', 'route', 'get', '2001:db8::5')).toContain('dev t0')
     expect(ip('route', 'get', '198.51.100.1')).toContain('via 10.1.0.1 dev v0')
@@ -105,6 +104,34 @@ describe.runIf(canMakeNamespaces())('routes in a namespace', () => {
     expect(ip('route', 'show', 'proto', '112')).toContain('198.51.100.1 via 10.2.0.9 dev v1')
     const before = ip('route', 'show', 'proto', '112')
     expect(await routes.refresh(endpoints)).toBeUndefined()
+    expect(ip('route', 'show', 'proto', '112')).toBe(before)
+    await routes.close()
+    expect(ip('route', 'show', 'proto', '112')).toBe('')
+  })
+
+  it('gives the device the MTU that fits an endpoint that turns out to be IPv6', async () => {
+    const routes = await apply(configOf('0.0.0.0/0'))
+    expect(routes.mtu).toBe(1440)
+    expect(await routes.refresh([...endpoints, parseIpAddress('2001:db8::7')!])).toBeUndefined()
+    expect(routes.mtu).toBe(1420)
+    expect(ip('link', 'show', 't0')).toContain('mtu 1420')
+    expect(await routes.refresh(endpoints)).toBeUndefined()
+    expect(ip('link', 'show', 't0')).toContain('mtu 1440')
+    await routes.close()
+  })
+
+  it('leaves the pins where they are when the table cannot be read', async () => {
+    const plain = run
+    let hangs = false
+    run = (args, input) =>
+      hangs && args.includes('show')
+        ? Promise.resolve({ ok: false, stdout: '', stderr: '', problem: 'ip was ended by SIGTERM' })
+        : plain(args, input)
+    const routes = await apply(configOf('0.0.0.0/0'))
+    const before = ip('route', 'show', 'proto', '112')
+    expect(before).not.toBe('')
+    hangs = true
+    expect(await routes.refresh(endpoints)).toContain('was cut off: ip was ended by SIGTERM')
     expect(ip('route', 'show', 'proto', '112')).toBe(before)
     await routes.close()
     expect(ip('route', 'show', 'proto', '112')).toBe('')

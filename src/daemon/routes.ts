@@ -11,6 +11,7 @@ import {
   readKernelRoutes,
   readPins,
   type Step,
+  tunMtu,
 } from './route-plan.js'
 
 /**
@@ -25,9 +26,12 @@ export function routeStateFile(config: Pick<Config, 'control'>): string {
 export interface Routes {
   /** What the operator may wonder about, one sentence each. */
   readonly notes: readonly string[]
+  /** The TUN's MTU. */
+  readonly mtu: number
   /**
-   * Pins the endpoints anew: to be called when the kernel says that routes or addresses changed, or when an endpoint's
-   * name resolves to something else. Does nothing when nothing changed. Never throws; returns what could not be set.
+   * Pins the endpoints anew and sets the MTU that fits them: to be called when the kernel says that routes or addresses
+   * changed, or when an endpoint's name resolves to something else. Does nothing when nothing changed. Never throws;
+   * returns what could not be set.
    */
   refresh(endpoints: RouteInput['endpoints']): Promise<string | undefined>
   /** Takes everything back, in reverse order. May be called again. Never throws. */
@@ -46,9 +50,10 @@ export async function applyRoutes(
 ): Promise<Routes> {
   const run = options.run ?? runIp
   const stateFile = options.stateFile ?? routeStateFile(given.config)
-  const { routes: present } = await kernelRoutes(run)
+  const present = needsPins(given) ? (await kernelRoutes(run)).routes : []
   const plan = planRoutes({ ...given, kernelRoutes: present })
   let pins = plan.pins
+  let mtu = tunMtu(given.config, given.endpoints)
   let closed = false
   // Refreshing and closing follow one another, whatever the caller does.
   let last: Promise<unknown> = Promise.resolve()
@@ -70,10 +75,19 @@ export async function applyRoutes(
 
   return {
     notes: plan.notes,
+    get mtu() {
+      return mtu
+    },
     refresh: (endpoints) =>
       inTurn(async () => {
         if (closed) return undefined
         try {
+          const fitting = tunMtu(given.config, endpoints)
+          if (fitting !== mtu) {
+            const command = `link set dev ${given.device} mtu ${fitting}`
+            await execute(run, [{ command, undo: '' }])
+            mtu = fitting
+          }
           if (pins.length === 0 && !needsPins({ ...given, endpoints })) return undefined
           const { routes, pins: present } = await kernelRoutes(run)
           const wanted = planRoutes({ ...given, endpoints, kernelRoutes: routes }).pins
@@ -153,10 +167,22 @@ async function takeBack(run: RunIp, steps: readonly Step[]): Promise<void> {
   await run(['-force', '-batch', '-'], batch(undos)).catch(() => {})
 }
 
-/** The main table: what is not ours, and the commands of what is. */
+/**
+ * The main table: what is not ours, and the commands of what is.
+ *
+ * @throws OperatorError `routesFailed` when ip does not come to an end
+ */
 async function kernelRoutes(run: RunIp): Promise<{ routes: KernelRoute[]; pins: Set<string> }> {
-  const show = async (family: 4 | 6) =>
-    parseIpJson(await run(['-j', `-${family}`, 'route', 'show', 'table', 'main']))
+  const show = async (family: 4 | 6) => {
+    const result = await run(['-j', `-${family}`, 'route', 'show', 'table', 'main'])
+    // A kernel without IPv6 refuses, and has no such routes. A table that is not known is not an empty one.
+    if (!result.ok && result.stderr.trim() === '') {
+      throw new OperatorError('routesFailed', `"ip -${family} route show" was cut off: ${result.problem}`, {
+        remedy: 'is the machine overloaded, or the table larger than 64 MiB as text?',
+      })
+    }
+    return parseIpJson(result)
+  }
   const [rows4, rows6] = [await show(4), await show(6)]
   return {
     routes: [...readKernelRoutes(rows4, 4), ...readKernelRoutes(rows6, 6)],

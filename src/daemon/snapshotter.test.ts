@@ -16,7 +16,7 @@ test('whoever asks soon gets the same again, and later anew; a refusal is not ke
       return Promise.resolve({ peers: [], drops: {}, offload: [], uptimeS: asked })
     },
   }
-  const snapshot = snapshotter(config, plane, { since: () => [] }, 1400, () => now)
+  const snapshot = snapshotter(config, plane, { since: () => [] }, { mtu: 1400 }, () => now)
   const first = await snapshot()
   expect(first.device).toMatchObject({ name: 'plait0', uptimeS: 1, scheduler: 'adaptive', mtu: 1400 })
   now += SNAPSHOT_MS - 1

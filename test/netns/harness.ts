@@ -204,6 +204,11 @@ export class Net {
     return task?.exit?.code ?? null
   }
 
+  /** Sends a signal to an end's plait, and goes on. */
+  signal(end: End, signal: NodeJS.Signals): void {
+    this.tasks.get(end)?.kill(signal)
+  }
+
   async stopAll(): Promise<void> {
     await Promise.all([this.stop('a'), this.stop('b')])
   }

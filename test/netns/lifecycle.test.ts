@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { plaitProgram } from '../../src/lab/programs.js'
-import { delay, describeNetns, INNER4, Net, PATIENCE_MS, readIfThere } from './harness.js'
+import { delay, describeNetns, INNER4, Net, PATIENCE_MS, readIfThere, until } from './harness.js'
 
 const KILLS = Number(process.env['PLAIT_TEST_KILLS'] ?? 20)
 
@@ -62,6 +62,46 @@ describeNetns('the life of a daemon', () => {
       expect(environment).toContain('PLAIT_MTU=1440')
       expect(environment?.some((line) => line.includes(net.keys.a.privateKey))).toBe(false)
     }
+  })
+
+  it('takes everything back though the signal comes again', { timeout: 40_000 }, async () => {
+    const { extra, ...others } = everything()
+    const [up] = extra
+    await net.up({ a: { ...others, extra: [up!, `down: ["sleep 1", "touch ${net.state.path('down')}"]`] } })
+    const ending = net.stop('a', 'SIGHUP')
+    for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
+      await delay(200)
+      net.signal('a', signal)
+    }
+    expect(await ending).toBe(0)
+    expect(net.words('a')).toContain('SIGTERM: what was set up is still being taken back')
+    expect(existsSync(net.state.path('down'))).toBe(true)
+    expect(state('a')).toBe(fresh.a)
+    expect(files('a')).toEqual([])
+  })
+
+  it('takes back also what was done before an up command that fails', { timeout: 40_000 }, async () => {
+    net.configure('b')
+    const rule = 'rule add from 192.0.2.99 table 77'
+    const extra = [`up: [ip ${rule}, "false"]`, `down: ip ${rule.replace('add', 'del')}`]
+    net.configure('a', { ...everything(), extra })
+    const task = net.start('a')
+    await task.ended
+    expect(task.exit?.code).toBe(1)
+    expect(task.stderr).toContain('the up command 2 (false) ended with status 1')
+    expect(state('a')).toBe(fresh.a)
+    expect(files('a')).toEqual([])
+  })
+
+  it('loses its log, and nothing else, when there is no room for it', { timeout: 40_000 }, async () => {
+    net.configure('a', everything())
+    const script = `exec ${plaitProgram} up ${net.configFile('a')} 2>/dev/full`
+    const task = net.task('a', 'sh', '-c', script)
+    await until(async () => (await net.status('a')) !== undefined, PATIENCE_MS, 'plait did not start')
+    await task.stop('SIGTERM', 5000)
+    expect(task.exit?.code).toBe(0)
+    expect(state('a')).toBe(fresh.a)
+    expect(files('a')).toEqual([])
   })
 
   it(`starts again after ${KILLS} kills at any moment, and leaves nothing`, {
