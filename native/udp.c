@@ -110,8 +110,10 @@ static napi_value udp_open(napi_env env, napi_callback_info info) {
   int family, fd;
   if (!address_parse(o.address, (uint16_t)o.port, &local, &family))
     return throw_range(env, "%s is neither an IPv4 nor an IPv6 address", o.address);
+  /* No address, or [::]: all addresses of both families. */
+  int any = family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&((struct sockaddr_in6 *)&local)->sin6_addr);
   fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
-  if (fd < 0 && family == AF_INET6 && o.address[0] == 0) {
+  if (fd < 0 && any) {
     /* A kernel without IPv6. */
     family = AF_INET;
     memset(&local, 0, sizeof local);
@@ -120,7 +122,8 @@ static napi_value udp_open(napi_env env, napi_callback_info info) {
     fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
   }
   if (fd < 0) return open_failed(env, fd, "socket", &o);
-  if (family == AF_INET6 && o.address[0] == 0 && !option_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0))
+  /* Whatever net.ipv6.bindv6only says. */
+  if (any && family == AF_INET6 && !option_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0))
     return open_failed(env, fd, "setsockopt", &o);
   /* The address of a link may come later, as its device may: until then the kernel refuses what is sent. */
   if (o.device[0] && o.address[0]) option_set(fd, IPPROTO_IP, IP_FREEBIND, 1);

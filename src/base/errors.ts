@@ -53,7 +53,11 @@ export const ERRORS = {
   toolMissing: row('a program that plait calls is missing', 'apt-get install iproute2'),
 
   routesFailed: row('addresses or routes could not be set', 'see the text of ip', ExitStatus.Failed),
-  systemRefused: row('the system refused a device or socket', 'see plait check', ExitStatus.Failed),
+  systemRefused: row(
+    'the system refused a device or socket',
+    'see ip link, ip address and ss -ulnp',
+    ExitStatus.Failed,
+  ),
   hookFailed: row('a command from the configuration failed', 'run it by hand', ExitStatus.Failed),
   alreadyRunning: row('another plait runs under this name', 'stop it, or use another interface.name'),
   controlSocket: row('the control socket cannot be made', 'see control in docs/config.md', ExitStatus.Failed),

@@ -1,8 +1,9 @@
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFile, execFileSync, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ERRORS } from '../base/errors.js'
 import { decodeKey, encodeKey, publicKeyOf } from '../config/keys.js'
@@ -114,6 +115,14 @@ describe('plait key', () => {
     expect(readFileSync(file, 'utf8')).toBe(text)
     expect((await plait(['key', 'psk', join(folder, 'psk')])).out).toBe('')
     expect((await plait(['key', 'new', join(folder, 'no', 'a.key')])).err).toContain('(ENOENT)')
+  })
+
+  it('public does not repeat a key that is given for the name of its file', async () => {
+    const key = encodeKey(Buffer.from(ALICE_PRIVATE, 'hex'))
+    const { status, err } = await plait(['key', 'public', key])
+    expect(status).toBe(2)
+    expect(err).toContain('a key is given where the file that holds it is expected')
+    expect(err).not.toContain(key)
   })
 
   it('public refuses what is no key, without showing it', async () => {
@@ -377,3 +386,27 @@ it.runIf(existsSync(mainProgram))(
     expect(spawnSync(plait, ['check', '/nonexistent']).status).toBe(2)
   },
 )
+
+it.runIf(existsSync(mainProgram))('a key that cannot be written leaves no empty file', () => {
+  const file = join(folder, 'a.key')
+  // No byte may be written, as on a disk that is full.
+  const shell = `ulimit -f 0; exec ${plaitProgram} key new ${file}`
+  const { status, stderr } = spawnSync('/bin/sh', ['-c', shell], { encoding: 'utf8' })
+  expect(stderr).toContain(`${file} cannot be written (EFBIG)`)
+  expect(status).toBe(2)
+  expect(existsSync(file)).toBe(false)
+})
+
+it.runIf(existsSync(mainProgram))('says all of it to a pipe that is read late', async () => {
+  const path = join(folder, 'plait0.sock')
+  const text = 'x'.repeat(1_000)
+  const events = Array.from({ length: 300 }, (_, atS) => ({ atS, peer: 'server', kind: 'path', text }))
+  const control = await serveControl(path, { status: () => ({ ...SNAPSHOT, events }), events: () => [] })
+  try {
+    const shell = `${plaitProgram} status --json ${path} | { sleep 1; cat; }`
+    const { stdout } = await promisify(execFile)('/bin/sh', ['-c', shell])
+    expect(JSON.parse(stdout).events).toHaveLength(300)
+  } finally {
+    await control.close()
+  }
+})

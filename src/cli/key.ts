@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { OperatorError } from '../base/errors.js'
 import { clamp, decodeKey, encodeKey, KEY_BYTES, publicKeyOf } from '../config/keys.js'
 import type { Terminal } from './terminal.js'
@@ -17,6 +17,11 @@ export function keyNew(file: string | undefined, terminal: Terminal): void {
 
 /** `plait key public [FILE]` */
 export function keyPublic(file: string | undefined, terminal: Terminal): void {
+  if (file !== undefined && decodeKey(file) !== undefined) {
+    throw new OperatorError('keyFile', 'a key is given where the file that holds it is expected', {
+      remedy: 'the command line is seen by others and kept by shells: make a new one with plait key new FILE',
+    })
+  }
   const where = file ?? 'standard input'
   let text: string
   try {
@@ -47,6 +52,10 @@ function writeKeyFile(file: string, key: Uint8Array): void {
     try {
       writeSync(fd, `${encodeKey(key)}\n`)
       fsyncSync(fd)
+    } catch (error) {
+      // An empty file would be in the way of the next try.
+      rmSync(file, { force: true })
+      throw error
     } finally {
       closeSync(fd)
     }

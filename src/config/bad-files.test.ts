@@ -362,6 +362,11 @@ const CASES: Case[] = [
     '4:21: the key file /etc/plait/short.key holds no key',
   ],
   [
+    'key for the name of its file',
+    [[`private-key: ${PRIVATE}`, `private-key-file: ${OTHER}`]],
+    '4:21: private-key-file is a key itself, expected the name of the file that holds it, hint: write private-key for a key in this file',
+  ],
+  [
     'key twice',
     [['peers:', '  private-key-file: good.key\npeers:']],
     '5:3: private-key and private-key-file are both given, expected one of them',
@@ -444,6 +449,16 @@ const CASES: Case[] = [
     'nobody can begin',
     [['    endpoint: vpn.example.net:51820\n', '']],
     '6:5: peers[1] has no endpoint and this end does not listen…hint: add endpoint: HOST:PORT, or interface.listen',
+  ],
+  [
+    'listening at one address beside links',
+    [['  name: plait0', '  listen: "192.0.2.1:51820"\n  name: plait0']],
+    '2:11: interface.listen is at 192.0.2.1 beside links, expected every address, hint: write 0.0.0.0:51820 or "[::]:51820", and source: for a link\'s own address',
+  ],
+  [
+    'listening at two ports beside links',
+    [['  name: plait0', '  listen: ["0.0.0.0:1", "[::]:1", "0.0.0.0:2"]\n  name: plait0']],
+    '2:35: interface.listen is at port 2 beside links and at 1 before, expected one port',
   ],
   [
     'neither links nor listen',

@@ -1,5 +1,12 @@
 import { type ErrorCode, OperatorError } from '../base/errors.js'
-import { type Cidr, formatCidr, parseCidr } from '../base/ip-address.js'
+import {
+  type Cidr,
+  formatCidr,
+  formatIpAddress,
+  isUnspecified,
+  parseCidr,
+  parseHostPort,
+} from '../base/ip-address.js'
 import { decodeKey, encodeKey, publicKeyOf } from './keys.js'
 import type { Keys } from './load.js'
 import type { Path, Places } from './located.js'
@@ -14,6 +21,7 @@ export function findConflicts(places: Places, keys: Keys): OperatorError[] {
   finder.identities(keys)
   finder.networks()
   finder.links()
+  finder.listening()
   finder.reachability()
   return finder.faults
 }
@@ -127,6 +135,26 @@ class ConflictFinder {
         words,
         'the tunnel cannot go through itself',
       )
+    })
+  }
+
+  /** The socket of each link has the address of its device, and one port for all. */
+  listening(): void {
+    if (this.linkCount === 0) return
+    let first: number | undefined
+    listAt(this.places, 'interface', 'listen').forEach((text, i) => {
+      const end = typeof text === 'string' ? parseHostPort(text) : undefined
+      if (end?.address === undefined) return
+      first ??= end.port
+      const place = this.places.value('interface', 'listen', i)
+      if (!isUnspecified(end.address)) {
+        const words = `interface.listen is at ${formatIpAddress(end.address)} beside links, expected every address`
+        const remedy = `write 0.0.0.0:${end.port} or "[::]:${end.port}", and source: for a link's own address`
+        this.fault('configConflict', place, words, remedy)
+      } else if (end.port !== first) {
+        const words = `interface.listen is at port ${end.port} beside links and at ${first} before, expected one port`
+        this.fault('configConflict', place, words, 'every link receives on the same port')
+      }
     })
   }
 

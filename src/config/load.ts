@@ -97,6 +97,14 @@ function resolveKeys(
     }
     if (typeof fileName !== 'string' || fileName === '') return undefined
     const place = places.value(...section, `${name}-file`)
+    if (decodeKey(fileName) !== undefined) {
+      // Said without it: messages are copied and sent around.
+      const text = `${name}-file is a key itself, expected the name of the file that holds it`
+      faults.push(
+        new OperatorError('keyFile', text, { place, remedy: `write ${name} for a key in this file` }),
+      )
+      return undefined
+    }
     return readKeyFile(resolve(dirname(file), fileName), place, readFile, faults)
   }
   const peers = places.raw('peers')

@@ -110,7 +110,7 @@ export const CONFIG_TABLE = {
     listen: defaulted(
       list(hostPort({ addressOnly: true }), { max: 8 }),
       [],
-      'Where other ends reach this one. Without it a free port is taken and only this end can begin. Every link receives on the port of it.',
+      'Where other ends reach this one. Without it a free port is taken and only this end can begin. With `links` it is one port, at every address, on which every link receives.',
     ),
     mtu: optional(
       number({ from: 1280, to: 1900, whole: true }),
