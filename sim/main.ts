@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { OperatorError, OperatorErrors } from '../src/base/errors.js'
+import { SCHEDULERS } from '../src/lab/scenario.js'
 import { MODE_NAMES, type Mode } from './modes.js'
 import { PlayerThreads } from './player-threads.js'
 import { CONGESTIONS, POLICIES, runAll, runOne, type ScenarioFlags } from './scenario-command.js'
@@ -87,7 +88,7 @@ async function main(): Promise<number> {
     runs,
     congestion: choice('congestion', values.congestion, CONGESTIONS),
     policy: choice('policy', values.policy, POLICIES),
-    scheduler: values.scheduler,
+    scheduler: choice('scheduler', values.scheduler, SCHEDULERS),
     quick: values.quick,
     json: values.json,
     markdown: values.markdown,

@@ -1,7 +1,7 @@
 import { OperatorError } from '../src/base/errors.js'
 import { columns, formatResult, resultJson } from '../src/lab/result-text.js'
 import { adjusted, type ScenarioResult } from '../src/lab/runner.js'
-import type { Scenario } from '../src/lab/scenario.js'
+import type { Scenario, SchedulerName } from '../src/lab/scenario.js'
 import { findScenario, knownFailing, shippedNames } from '../src/lab/shipped.js'
 import { combine } from '../src/lab/verdict.js'
 import { replayCommand } from './outcome.js'
@@ -17,7 +17,7 @@ export interface ScenarioFlags {
   readonly runs: number
   readonly congestion: (typeof CONGESTIONS)[number] | undefined
   readonly policy: (typeof POLICIES)[number] | undefined
-  readonly scheduler: string | undefined
+  readonly scheduler: SchedulerName | undefined
   readonly quick: boolean
   readonly json: boolean
   readonly markdown: boolean

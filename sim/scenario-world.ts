@@ -1,7 +1,6 @@
 import { OperatorError } from '../src/base/errors.js'
 import { Prng } from '../src/base/prng.js'
 import type { Instant } from '../src/base/time.js'
-import type { DeviceConfig } from '../src/core/device.js'
 import { tracesOf } from '../src/lab/achievable.js'
 import type { DirectionModel, Way } from '../src/lab/link-model.js'
 import type { RateTrace } from '../src/lab/rate-trace.js'
@@ -11,7 +10,6 @@ import { rebind } from './faults.js'
 import type { LinkParameters } from './link-direction.js'
 import { World } from './world.js'
 
-const SCHEDULERS = ['adaptive', 'weighted', 'redundant'] as const
 const ETHERNET_BYTES = 14
 const OUTER_BYTES = { 4: 20 + 8, 6: 40 + 8 } as const
 /** The daemon's default: 32768 slots. */
@@ -37,12 +35,6 @@ export function checkPlayable(scenario: Scenario): void {
       refuse(scenario, `IP fragments, as ${t.bytes} bytes of payload in a packet make them`)
     }
   }
-  schedulerOf(scenario)
-}
-
-function schedulerOf(scenario: Scenario): DeviceConfig['scheduler'] {
-  const name = scenario.scheduler ?? 'adaptive'
-  return SCHEDULERS.find((known) => known === name) ?? refuse(scenario, `scheduler "${name}"`)
 }
 
 /** The tunnel's default until path MTUs are measured. */
@@ -115,7 +107,7 @@ export class ScenarioWorld {
       seed,
       primitives,
       endsOnly: true,
-      scheduler: schedulerOf(scenario),
+      scheduler: scenario.scheduler ?? 'adaptive',
       policy,
       links: scenario.links.map((link) => ({
         name: link.name,

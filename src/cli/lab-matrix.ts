@@ -3,7 +3,14 @@ import { ExitStatus } from '../base/errors.js'
 import { casesOf, entriesOf, type MatrixPlan, playMatrix } from '../lab/matrix.js'
 import { matrixTable } from '../lab/matrix-table.js'
 import type { Comparison } from '../lab/runner.js'
-import { CONGESTIONS, type Congestion, POLICIES, type Policy } from '../lab/scenario.js'
+import {
+  CONGESTIONS,
+  type Congestion,
+  POLICIES,
+  type Policy,
+  SCHEDULERS,
+  type SchedulerName,
+} from '../lab/scenario.js'
 import { findScenario, shippedNames } from '../lab/shipped.js'
 import { guarded, listOf, progressHooks, wholeNumbers } from './lab-session.js'
 import type { Terminal } from './terminal.js'
@@ -14,7 +21,7 @@ interface MatrixFlags {
   readonly seeds: number[]
   readonly compare?: Comparison[]
   readonly mptcpOnce?: boolean
-  readonly scheduler?: string
+  readonly scheduler?: SchedulerName
   readonly json?: string
   readonly markdown?: boolean
   readonly quick?: boolean
@@ -40,7 +47,7 @@ export function addMatrix(command: Command, terminal: Terminal, result: (status:
       ).argParser(listOf(COMPARABLE)),
     )
     .option('--mptcp-once', 'compare with MPTCP under the first seed alone')
-    .option('--scheduler <name>', 'scheduler of both ends')
+    .addOption(new Option('--scheduler <name>', 'scheduler of both ends').choices([...SCHEDULERS]))
     .option('--quick', 'shorten all times to 40 %')
     .option(
       '--json <file>',

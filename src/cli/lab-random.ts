@@ -4,7 +4,14 @@ import { LabError } from '../lab/lab-error.js'
 import { randomScenarios } from '../lab/random-links.js'
 import { failedOutcome, type RandomOutcome, randomOutcome, randomTable } from '../lab/random-runs.js'
 import { runScenario } from '../lab/runner.js'
-import { CONGESTIONS, type Congestion, POLICIES, type Policy } from '../lab/scenario.js'
+import {
+  CONGESTIONS,
+  type Congestion,
+  POLICIES,
+  type Policy,
+  SCHEDULERS,
+  type SchedulerName,
+} from '../lab/scenario.js'
 import { guarded, progressHooks, wholeNumber, wholeNumbers } from './lab-session.js'
 import type { Terminal } from './terminal.js'
 
@@ -14,7 +21,7 @@ interface RandomFlags {
   readonly only?: number[]
   readonly congestion?: Congestion
   readonly policy?: Policy
-  readonly scheduler?: string
+  readonly scheduler?: SchedulerName
   readonly quick?: boolean
   readonly json?: boolean
   readonly markdown?: boolean
@@ -29,7 +36,7 @@ export function addRandom(command: Command, terminal: Terminal, result: (status:
     .option('--quick', 'shorten all times to 40 %')
     .addOption(new Option('--congestion <name>', 'of the TCP traffic').choices([...CONGESTIONS]))
     .addOption(new Option('--policy <name>', 'policy of both ends').choices([...POLICIES]))
-    .option('--scheduler <name>', 'scheduler of both ends')
+    .addOption(new Option('--scheduler <name>', 'scheduler of both ends').choices([...SCHEDULERS]))
     .option('--json', 'print the result as one JSON object')
     .option('--markdown', 'print the table as markdown')
     .action(async (flags: RandomFlags) =>

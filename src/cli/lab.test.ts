@@ -32,6 +32,11 @@ test.each([
   [['lab', 'matrix', '--seeds', '1,x'], 'expected a whole number'],
   [['lab', 'matrix', 'equal-pair', '--json', '/nowhere/runs'], '/nowhere/runs cannot be written (ENOENT)'],
   [['lab', 'random', '--only', '3,'], 'expected a whole number'],
+  ...['run', 'matrix', 'random'].map((verb): [string[], string] => [
+    ['lab', verb, ...(verb === 'run' ? ['equal-pair'] : []), '--scheduler', 'fastest'],
+    'Allowed choices are adaptive, weighted, redundant',
+  ]),
+  [['lab', 'shell', 'equal-pair', '--end', 'c'], 'equal-pair has no end c'],
 ])('%j is refused with what is expected', async (words, sentence) => {
   const { status, out, err } = await plait(...words)
   expect(err).toContain(sentence)

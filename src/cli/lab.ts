@@ -7,7 +7,14 @@ import { requireLab } from '../lab/programs.js'
 import { reportHtml } from '../lab/report.js'
 import { columns, formatResult, resultJson } from '../lab/result-text.js'
 import { type Comparison, type RunHooks, runScenario } from '../lab/runner.js'
-import { CONGESTIONS, type Congestion, POLICIES, type Policy } from '../lab/scenario.js'
+import {
+  CONGESTIONS,
+  type Congestion,
+  POLICIES,
+  type Policy,
+  SCHEDULERS,
+  type SchedulerName,
+} from '../lab/scenario.js'
 import { labShell } from '../lab/shell.js'
 import { findScenario, type KnownFailure, knownFailing, knownFailures, shippedNames } from '../lab/shipped.js'
 import { sweepDeadRuns } from '../lab/state-directory.js'
@@ -25,7 +32,7 @@ export interface LabRunFlags {
   readonly quick?: boolean
   readonly compare?: Comparison[]
   readonly congestion?: Congestion
-  readonly scheduler?: string
+  readonly scheduler?: SchedulerName
   readonly policy?: Policy
   readonly live?: boolean
 }
@@ -92,7 +99,7 @@ export function addRunOptions(command: Command, optional = false): Command {
       comparisons,
     )
     .addOption(new Option('--congestion <name>', 'for all TCP traffic').choices([...CONGESTIONS]))
-    .option('--scheduler <name>', 'scheduler of both ends')
+    .addOption(new Option('--scheduler <name>', 'scheduler of both ends').choices([...SCHEDULERS]))
     .addOption(new Option('--policy <name>', 'policy of both ends').choices([...POLICIES]))
 }
 

@@ -13,6 +13,8 @@ const PORT = 51820
 const INNER: Record<EndName, string> = { a: '10.77.0.1', b: '10.77.0.2', c: '10.77.0.3' }
 
 export const innerAddress = (end: EndName): string => INNER[end]
+export const endsOf = (scenario: Scenario): EndName[] =>
+  scenario.links.some((link) => link.site === 'c') ? ['a', 'b', 'c'] : ['a', 'b']
 
 interface KeyPair {
   readonly privateKey: string
@@ -42,7 +44,7 @@ export class Daemons {
     /** The only link that is used; undefined: all of them. */
     private readonly link?: string,
   ) {
-    this.ends = scenario.links.some((link) => link.site === 'c') ? ['a', 'b', 'c'] : ['a', 'b']
+    this.ends = endsOf(scenario)
     const keys = new Map(this.ends.map((end) => [end, newKeys()]))
     for (const end of this.ends) {
       mkdirSync(this.folder(end), { recursive: true })

@@ -3,7 +3,7 @@ import { loadavg } from 'node:os'
 import { OperatorError } from '../base/errors.js'
 import { LabError } from './lab-error.js'
 import { adjusted, type Comparison, type RunHooks, type RunOptions, runScenario } from './runner.js'
-import { type Congestion, type Policy, type Scenario, scenarioEndUs } from './scenario.js'
+import { type Congestion, type Policy, type Scenario, type SchedulerName, scenarioEndUs } from './scenario.js'
 import { type Verdict, wordsOf } from './verdict.js'
 
 /** A set of scenarios, each under several conditions and seeds. */
@@ -16,7 +16,7 @@ export interface MatrixPlan {
   readonly compare: readonly Comparison[]
   /** Compare with MPTCP under the first seed alone: its figures hardly vary, and each takes as long as plait's. */
   readonly mptcpOnce: boolean
-  readonly scheduler: string | undefined
+  readonly scheduler: SchedulerName | undefined
   readonly quick: boolean
 }
 

@@ -10,6 +10,7 @@ import {
   type Policy,
   quickened,
   type Scenario,
+  type SchedulerName,
 } from './scenario.js'
 import { sweepDeadRuns } from './state-directory.js'
 import { kernelHasMptcp } from './topology.js'
@@ -31,7 +32,7 @@ export interface RunOptions {
   readonly compare: readonly Comparison[]
   /** Replaces the congestion control of all TCP traffic. */
   readonly congestion?: Congestion | undefined
-  readonly scheduler?: string | undefined
+  readonly scheduler?: SchedulerName | undefined
   readonly policy?: Policy | undefined
 }
 

@@ -9,6 +9,7 @@ import {
   LINK_ACTIONS,
   type LinkAction,
   POLICIES,
+  SCHEDULERS,
   type Scenario,
   type ScenarioLink,
 } from './scenario.js'
@@ -158,7 +159,7 @@ class Loader {
       lan: present(lan),
       outer: r.optional(['outer'], oneOf<4 | 6>(4, 6)) ?? 4,
       ecn: r.optional(['ecn'], flag) ?? false,
-      scheduler: r.optional(['scheduler'], word(32)),
+      scheduler: r.optional(['scheduler'], oneOf(...SCHEDULERS)),
       policy: r.optional(['policy'], oneOf(...POLICIES)),
       traffic: known,
       events: present(events).sort((a, b) => a.atUs - b.atUs),

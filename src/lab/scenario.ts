@@ -17,7 +17,7 @@ export interface Scenario {
   /** The traffic's TCP asks for ECN: a queue that is too long then marks packets instead of dropping them. */
   readonly ecn: boolean
   /** Scheduler written into the daemons' configuration; undefined: plait's default. */
-  readonly scheduler: string | undefined
+  readonly scheduler: SchedulerName | undefined
   /** The same of the policy. */
   readonly policy: Policy | undefined
   readonly traffic: readonly Traffic[]
@@ -27,6 +27,8 @@ export interface Scenario {
 
 export type Policy = 'auto' | 'bond'
 export const POLICIES: readonly Policy[] = ['auto', 'bond']
+export type SchedulerName = 'adaptive' | 'weighted' | 'redundant'
+export const SCHEDULERS: readonly SchedulerName[] = ['adaptive', 'weighted', 'redundant']
 export type Congestion = 'cubic' | 'bbr' | 'reno'
 export const CONGESTIONS: readonly Congestion[] = ['cubic', 'bbr', 'reno']
 

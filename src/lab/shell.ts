@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
-import { Daemons, innerAddress } from './daemons.js'
+import { OperatorError } from '../base/errors.js'
+import { Daemons, endsOf, innerAddress } from './daemons.js'
 import { requireDaemon, requireLab } from './programs.js'
 import { programsFor } from './runner.js'
 import type { Scenario } from './scenario.js'
@@ -14,6 +15,12 @@ export async function labShell(
   say: (text: string) => void,
   signal: AbortSignal,
 ): Promise<number> {
+  if (!endsOf(scenario).includes(end)) {
+    throw new OperatorError(
+      'usage',
+      `${scenario.name} has no end ${end}, expected ${endsOf(scenario).join(' or ')}`,
+    )
+  }
   requireLab(programsFor(scenario, []))
   requireDaemon()
   sweepDeadRuns()
