@@ -1,9 +1,11 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { PacketPool, SLOT_BYTES } from '../base/packet-pool.js'
-import { Fate, SENT_RING, SentPackets } from './sent-packets.js'
+import { Fate, SentPackets } from './sent-packets.js'
 
 const SLOTS = 64
+const RING = 16
+const RING_MAX = 64
 
 interface Known {
   slot: number
@@ -34,7 +36,9 @@ test('agrees with a list of all packets ever sent, and conserves slots', () => {
   fc.assert(
     fc.property(fc.array(operation, { maxLength: 150 }), (operations) => {
       const pool = new PacketPool(SLOTS * SLOT_BYTES)
-      const sent = new SentPackets(pool)
+      const sent = new SentPackets(pool, RING, RING_MAX)
+      let ring = RING
+      let first = 0
       const all: Known[] = []
       const outstanding = (): number[] =>
         all.flatMap((each, counter) => (each.fate === Fate.Outstanding ? [counter] : []))
@@ -42,17 +46,24 @@ test('agrees with a list of all packets ever sent, and conserves slots', () => {
         all.flatMap(({ fate, slot }) => (fate === Fate.Outstanding && slot >= 0 ? [slot] : []))
       const send = (bytes: number, kept: boolean, now: number): void => {
         const slot = kept ? pool.take() : -1
+        // It grows while more are open than it has places for, and then forgets the oldest.
+        const { settled } = sent
+        if (all.length - settled >= ring && ring < RING_MAX) {
+          first = all.length - ring
+          ring *= 2
+        } else if (all.length - settled >= ring && all[settled]!.fate === Fate.Outstanding) {
+          all[settled]!.fate = Fate.Arrived
+        }
         const counter = sent.add(bytes, slot, slot, 0, now)
         expect(counter).toBe(all.length)
         all.push({ slot, bytes, at: now, fate: Fate.Outstanding })
-        const forgotten = all[counter - SENT_RING]
-        if (forgotten?.fate === Fate.Outstanding) forgotten.fate = Fate.Arrived
+        first = Math.max(first, all.length - ring)
       }
       for (const [now, { kind, place, bytes, kept }] of operations.entries()) {
         const open = outstanding()
         const counter = open[place % Math.max(1, open.length)]
         if (kind === 'send') send(bytes, kept, now)
-        if (kind === 'jump') for (let i = 0; i < SENT_RING / 4; i++) send(bytes, false, now)
+        if (kind === 'jump') for (let i = 0; i < RING_MAX / 4; i++) send(bytes, false, now)
         if (kind === 'arrived' && counter !== undefined) {
           sent.arrived(counter)
           all[counter]!.fate = Fate.Arrived
@@ -90,17 +101,16 @@ test('agrees with a list of all packets ever sent, and conserves slots', () => {
         expect(pool.freeCount).toBe(SLOTS - held().length)
         expect(sent.bytesOutstanding).toBe(outstanding().reduce((sum, each) => sum + all[each]!.bytes, 0))
         expect(sent.bytesTotal).toBe(all.reduce((sum, each) => sum + each.bytes, 0))
-        const first = Math.max(0, all.length - SENT_RING)
         expect(sent.remembers(first - 1)).toBe(false)
         expect(sent.remembers(all.length)).toBe(false)
-        for (const each of [first, all.length - 1]) {
-          if (all.length === 0) break
+        for (let each = first; each < all.length; each++) {
           expect(sent.remembers(each)).toBe(true)
-          expect([sent.sentAt(each), sent.fateOf(each)]).toEqual([all[each]!.at, all[each]!.fate])
+          const known = [sent.sentAt(each), sent.fateOf(each), sent.slotOf(each)]
+          expect(known).toEqual([all[each]!.at, all[each]!.fate, all[each]!.slot])
         }
       }
     }),
-    { numRuns: 60 },
+    { numRuns: 300 },
   )
 })
 
