@@ -2,8 +2,12 @@
 import { beforeAll, expect, test } from 'vitest'
 import { MILLISECOND, SECOND } from '../src/base/time.js'
 import { loadPrimitives } from '../src/io/primitives.js'
+import type { Traffic } from '../src/lab/scenario.js'
+import { findScenario } from '../src/lab/shipped.js'
 import type { Primitives } from '../src/noise/primitives.js'
 import type { LinkParameters } from './link-direction.js'
+import { startTraffic } from './scenario-traffic.js'
+import { ScenarioWorld } from './scenario-world.js'
 import { TcpTransfer } from './tcp.js'
 import { Ping } from './traffic.js'
 import { World } from './world.js'
@@ -97,4 +101,28 @@ test('links that carry their ACKs lose none', () => {
   ])
   expect(share).toBeGreaterThan(0.97)
   expect(thinned).toBeLessThan(20)
+})
+
+/** A hundredth of it for 100 ms, while the bytes of the former channel were taken from those of the new one. */
+test('new keys do not change what full links are held to carry', () => {
+  const scenario = findScenario('adsl-pair')
+  const { world, tunMtu } = new ScenarioWorld(scenario, 1, 'auto', primitives, undefined)
+  const [traffic] = scenario.traffic
+  startTraffic(world, { ...traffic, congestion: 'bbr' } as Traffic, SECOND, tunMtu)
+  const peer = world.server.end.device.peers[0]!
+  const { paths, rekeys } = peer
+  world.run(9 * SECOND)
+  for (const { device } of world.ends) (device as { rekeyAfterUs: number }).rekeyAfterUs = 2 * SECOND
+  const least = paths.map(({ rate }) => rate.rateBytesPerSec)
+  const before = [...least]
+  for (let step = 0; step < 4_000; step++) {
+    world.run(world.clock.now + 5 * MILLISECOND)
+    paths.forEach(({ rate }, i) => {
+      least[i] = Math.min(least[i]!, rate.rateBytesPerSec)
+    })
+  }
+  expect(peer.rekeys - rekeys).toBeGreaterThan(8)
+  least.forEach((each, i) => {
+    expect(each).toBeGreaterThan(0.8 * before[i]!)
+  })
 })

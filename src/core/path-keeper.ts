@@ -210,7 +210,7 @@ function join(channel: Channel, now: Instant): void {
     before.session.destroyed ||
     path.peer.prefers(channel.session, before.session)
   ) {
-    path.channel = channel
+    path.useChannel(channel)
     path.health.progressAt = now
     if (path.usable) path.peer.pathsChanged()
   }
@@ -283,14 +283,17 @@ export function housekeep(peer: Peer, now: Instant): void {
 
 /** The session of the path's channel may have ended: fall back on another one it has joined. */
 function settleChannel(path: Path): void {
-  if (path.channel && !path.channel.session.destroyed) return
-  path.channel = undefined
+  const former = path.channel
+  if (former && !former.session.destroyed) return
+  let other: Channel | undefined
   for (const session of path.peer.sessions) {
     for (const channel of session.channels) {
-      if (channel && channel.path === path && channel.joined) path.channel ??= channel
+      if (channel && channel.path === path && channel.joined) other ??= channel
     }
   }
-  if (path.channel === undefined && carriesData(path.state)) path.peer.pathsChanged()
+  if (other === former) return
+  path.useChannel(other)
+  if (carriesData(path.state)) path.peer.pathsChanged()
 }
 
 function forgettable(path: Path, now: Instant): boolean {

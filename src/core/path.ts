@@ -87,6 +87,12 @@ export class Path {
     this.rate = new RateEstimator(id * DRAIN_STAGGER_US)
   }
 
+  /** Sends on `channel` from now on. */
+  useChannel(channel: Channel | undefined): void {
+    this.channel = channel
+    this.rate.startWindow()
+  }
+
   /** Bytes whose arrival the other end has not reported. */
   get inFlightBytes(): number {
     return this.unsealedBytes + (this.channel?.sent.bytesOutstanding ?? 0)

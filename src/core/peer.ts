@@ -239,7 +239,7 @@ export class Peer {
 
   /** A session ended: paths must not go on using it. */
   sessionEnded(): void {
-    for (const path of this.paths) if (path.channel?.session.destroyed) path.channel = undefined
+    for (const path of this.paths) if (path.channel?.session.destroyed) path.useChannel(undefined)
     this.housekeepAt = Number.NEGATIVE_INFINITY
     this.pathsChanged()
   }

@@ -251,10 +251,15 @@ export class RateEstimator {
     this.steer(limited, now)
   }
 
+  /** Bytes are counted from 0 again, as on another channel: a window that began before would be nonsense. */
+  startWindow(): void {
+    this.wCount = 0
+  }
+
   /** The path was away: what it carried then may not be what it carries now. */
   onReturn(longAway: boolean): void {
     if (this.baseUs === Number.POSITIVE_INFINITY) return
-    this.wCount = 0
+    this.startWindow()
     this.gain = 1
     if (!longAway) return
     this.startup = false

@@ -57,7 +57,9 @@ export class AdaptiveScheduler implements Scheduler {
   private choseBest = false
 
   setPaths(paths: readonly Path[]): void {
-    this.farPaths.useAll(this.paths)
+    // They are the same when a session was renewed, or a path is late: what was found about them holds.
+    const isSame = paths.length === this.paths.length && paths.every((path) => this.paths.includes(path))
+    if (!isSame) this.farPaths.useAll(this.paths)
     this.paths = [...paths]
   }
 

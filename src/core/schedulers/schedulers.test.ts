@@ -52,6 +52,17 @@ const suite: [string, () => Scheduler][] = [
   ['adaptive', () => new AdaptiveScheduler()],
 ]
 
+it('what was found to lower the sum stays left out while the paths are the same, as with renewed keys', () => {
+  const scheduler = new AdaptiveScheduler()
+  const [near, far] = [fakePath(1), fakePath(1)]
+  scheduler.setPaths([near, far])
+  far.leftOut = true
+  scheduler.setPaths([near, far])
+  expect(far.leftOut).toBe(true)
+  scheduler.setPaths([far])
+  expect(far.leftOut).toBe(false)
+})
+
 describe.each(suite)('every scheduler: %s', (name, make) => {
   it('says its name', () => {
     expect(make().name).toBe(name)
