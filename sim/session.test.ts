@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { Prng } from '../src/base/prng.js'
 import { MILLISECOND, SECOND } from '../src/base/time.js'
+import { PENDING_SESSIONS_MAX, YOUNG_SESSIONS_MAX } from '../src/core/constants.js'
 import { loadPrimitives } from '../src/io/primitives.js'
 import type { Primitives } from '../src/noise/primitives.js'
 import { Attacker } from './attacker.js'
@@ -248,5 +249,19 @@ test('redundant: what one link loses the other brings', () => {
   const share = there.record.delivered / there.record.sent
   expect(share).toBeGreaterThan(0.98)
   expect(share).toBeLessThan(0.998)
+  expect(world.faultsAtRest()).toEqual([])
+})
+
+test('an end that asks for new keys all the time is held to some sessions', () => {
+  const { world, there } = streams({ rekeyAfterUs: 100 * MILLISECOND, bothKnowEndpoints: true }, 30 * SECOND)
+  let most = 0
+  for (let at = 0; at < 31 * SECOND; at += 50 * MILLISECOND) {
+    world.run(at)
+    for (const { device } of world.ends) most = Math.max(most, device.peers[0]!.sessions.length)
+  }
+  for (const count of sessions(world)) expect(count).toBeGreaterThan(90)
+  expect(most).toBeGreaterThan(YOUNG_SESSIONS_MAX)
+  expect(most).toBeLessThanOrEqual(1 + YOUNG_SESSIONS_MAX + PENDING_SESSIONS_MAX)
+  expect(there.record.delivered).toBe(there.record.sent)
   expect(world.faultsAtRest()).toEqual([])
 })

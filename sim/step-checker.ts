@@ -1,5 +1,5 @@
 import { MILLISECOND } from '../src/base/time.js'
-import { EGRESS_BYTES_MAX, FORMER_SESSIONS_MAX, PENDING_SESSIONS_MAX } from '../src/core/constants.js'
+import { EGRESS_BYTES_MAX, PENDING_SESSIONS_MAX, YOUNG_SESSIONS_MAX } from '../src/core/constants.js'
 import { PATH_IDS } from '../src/wire/message.js'
 import { type DropSums, sumAfterWire, sumBeforeWire } from './checkers.js'
 import type { Clock, Handler } from './clock.js'
@@ -11,9 +11,7 @@ const STEP_US = 10 * MILLISECOND
 /** Real-time packets and pure ACKs have limits of their own; any limit may be exceeded by the packet that exceeds it. */
 const EGRESS_EXTRA_BYTES = (256 << 10) + (128 << 10) + 3 * 2048
 const HELD_PACKETS_MAX = 8_192
-/** The one in use, those it has replaced, those not yet confirmed; and young ones, at some handshakes a second. */
-const YOUNG_SESSIONS_MAX = 60
-const SESSIONS_MAX = 1 + FORMER_SESSIONS_MAX + PENDING_SESSIONS_MAX + YOUNG_SESSIONS_MAX
+const SESSIONS_MAX = 1 + YOUNG_SESSIONS_MAX + PENDING_SESSIONS_MAX
 const FAULTS_MAX = 10
 
 /**
@@ -86,7 +84,7 @@ export class StepChecker {
       limit('bytes in the egress queue', peer.egress.bytes, EGRESS_BYTES_MAX + EGRESS_EXTRA_BYTES)
       limit('packets held for order', peer.resequencer.heldCount, HELD_PACKETS_MAX)
       limit('sessions', peer.sessions.length, SESSIONS_MAX)
-      limit('paths', peer.paths.length, PATH_IDS)
+      limit('paths', peer.paths.length, PATH_IDS / 2)
     }
   }
 

@@ -451,6 +451,11 @@ const CASES: Case[] = [
     '6:5: peers[1] has no endpoint and this end does not listen…hint: add endpoint: HOST:PORT, or interface.listen',
   ],
   [
+    'more paths than there are ids',
+    [['    endpoint: vpn.example.net:51820', `    endpoint: [${'a.net:1, '.repeat(8)}b.net:1]`]],
+    '8:5: 9 endpoints over 2 links are 18 paths, expected at most 16, hint: name fewer endpoints',
+  ],
+  [
     'listening at one address beside links',
     [['  name: plait0', '  listen: "192.0.2.1:51820"\n  name: plait0']],
     '2:11: interface.listen is at 192.0.2.1 beside links, expected every address, hint: write 0.0.0.0:51820 or "[::]:51820", and source: for a link\'s own address',

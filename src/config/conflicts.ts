@@ -11,6 +11,9 @@ import { decodeKey, encodeKey, publicKeyOf } from './keys.js'
 import type { Keys } from './load.js'
 import type { Path, Places } from './located.js'
 
+/** Paths of one peer: half of a session's ids are each end's (docs/protocol.md). */
+const PATHS_MAX = 16
+
 /**
  * Faults between keys that are each well-formed. Works on what the file says rather than on the parsed configuration,
  * so that these faults are reported together with those of single values; what is malformed is passed over.
@@ -22,6 +25,7 @@ export function findConflicts(places: Places, keys: Keys): OperatorError[] {
   finder.networks()
   finder.links()
   finder.listening()
+  finder.paths()
   finder.reachability()
   return finder.faults
 }
@@ -135,6 +139,18 @@ class ConflictFinder {
         words,
         'the tunnel cannot go through itself',
       )
+    })
+  }
+
+  /** Every link leads to every endpoint of a peer; the protocol has ids for so many paths. */
+  paths(): void {
+    this.peers.forEach((_, i) => {
+      const endpoints = listAt(this.places, 'peers', i, 'endpoint').length
+      const paths = endpoints * Math.max(1, this.linkCount)
+      if (paths <= PATHS_MAX) return
+      const words = `${endpoints} endpoints over ${this.linkCount} links are ${paths} paths, expected at most ${PATHS_MAX}`
+      const remedy = 'name fewer endpoints: one does for all links, and a second in case it is away'
+      this.fault('configConflict', this.places.key('peers', i, 'endpoint'), words, remedy)
     })
   }
 

@@ -32,6 +32,8 @@ export const PENDING_SESSION_US = 5 * SECOND
  */
 export const FORMER_SESSIONS_MAX = 8
 export const FORMER_SESSION_US = 10 * SECOND
+/** ... but no more than so many: each has room for what is under way on sixteen paths. */
+export const YOUNG_SESSIONS_MAX = 24
 /** Two sessions born within this time came from both ends initiating at once: the smaller public key's one sends. */
 export const SIMULTANEOUS_US = 5 * SECOND
 /** Sending while every path is silent for this long: the far end may have restarted, so shake hands again. */

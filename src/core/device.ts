@@ -34,7 +34,7 @@ import { feedbackDue, feedbackEarliest, sendDueFeedback, sendFeedback } from './
 import { handleSealedHandshake } from './handshakes.js'
 import { Link } from './link.js'
 import { type PacketCiphers, SEAL_WORDS } from './packet-cipher.js'
-import { addPath, followEndpoints, housekeep, openChannels } from './path-keeper.js'
+import { addConfiguredPaths, followEndpoints, housekeep, openChannels } from './path-keeper.js'
 import { Peer, type PeerConfig } from './peer.js'
 import type { RateSample } from './rate-estimator.js'
 import { OpenRun, receiveDatagrams } from './receive.js'
@@ -165,7 +165,7 @@ export class Device {
     this.seen = new SeenInitiations(env.primitives, env.random)
     this.slowTickAt = env.now
     this.links = config.links.map(
-      (link, id) => new Link(id, link.name, link.weight, env.pool, BATCH_PACKETS * 2),
+      (link, id) => new Link(id, link.name, link.weight, env.pool, BATCH_PACKETS * 2, this.drops),
     )
     for (const peerConfig of config.peers) this.addPeer(peerConfig, env.now)
   }
@@ -178,9 +178,7 @@ export class Device {
       new Uint8Array(words.buffer).set(bytes)
       this.allowedIps.insert(words, 0, family === 4 ? 1 : 4, bits, peer.index)
     }
-    for (const link of this.links) {
-      for (const endpoint of config.endpoints) addPath(peer, link, endpoint, true, now)
-    }
+    addConfiguredPaths(peer, now)
   }
 
   // ---- something happened ------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ export const DROP_REASONS = {
   resequencerFull: 'the resequencer gave up its oldest hole for lack of room',
   tunWriteFailed: 'the kernel refused the packet on the TUN',
   sendFailed: 'the kernel refused the datagram',
+  controlFull: 'a control packet gave way to newer ones while its socket took none',
   receiveOverflow: 'the socket had no room for the datagram: we did not read fast enough',
 } as const
 

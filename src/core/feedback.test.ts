@@ -19,9 +19,10 @@ import {
   MessageType,
   PacketFlag,
   receiverIndexOf,
+  TAG_BYTES,
   TRAILED_BYTES_MAX,
 } from '../wire/message.js'
-import { feedbackDue } from './feedback.js'
+import { feedbackDue, sendFeedback } from './feedback.js'
 import { SEAL_OVERHEAD_BYTES, SEAL_WORDS } from './packet-cipher.js'
 import { OUTER_BYTES, type Session } from './session.js'
 
@@ -196,6 +197,40 @@ describe('on a path of known rate, alone', () => {
     // Never so seldom that the sender would be in the dark.
     expect(frames).toBeGreaterThan(18)
   })
+})
+
+test('where not all fits into a packet nothing is asked, and each path has its turn', () => {
+  const shuttle = withNews(12)
+  const { server } = shuttle
+  const peer = server.peers[0]!
+  const channels = peer.current!.channels.filter((each) => each !== undefined)
+  expect(channels).toHaveLength(12)
+  const told = (datagram: Uint8Array): number[] => {
+    const ids: number[] = []
+    let at = HEADER_BYTES + INNER_HEADER_BYTES
+    while (at < datagram.length - TAG_BYTES) {
+      if (datagram[at] === FrameKind.Feedback)
+        ids.push(datagram[at + FRAME_HEADER_BYTES + Feedback.bytes + FeedbackPath.id]!)
+      at += FRAME_HEADER_BYTES + datagram[at + 1]!
+    }
+    return ids
+  }
+  // With 27 to 28 gaps each they fill a packet to the last byte, to one of the last, and beyond.
+  for (let gaps = 320; gaps < 400; gaps++) {
+    channels.forEach(({ gaps: list, newest }, i) => {
+      list.expire(0, shuttle.now + SECOND)
+      const count = Math.floor((gaps + i) / channels.length)
+      for (let n = count; n > 0; n--) list.add(newest - 2 * n, newest - 2 * n, shuttle.now + SECOND)
+    })
+    const ids = new Set<number>()
+    for (let i = 0; i < 3; i++) {
+      shuttle.now += 200 * MILLISECOND
+      peer.activeAt = shuttle.now
+      sendFeedback(server, peer.current!, channels[0]!, shuttle.now)
+      for (const datagram of shuttle.carry(server).datagrams) for (const id of told(datagram)) ids.add(id)
+    }
+    expect([...ids].sort((a, b) => a - b)).toEqual(channels.map(({ id }) => id))
+  }
 })
 
 test('nonsense behind packets, as by a faulty peer: counted, never thrown, and the packet itself is delivered', () => {

@@ -171,7 +171,8 @@ export function sendFeedback(device: Device, session: Session, via: Channel, now
   const writer = device.control.begin()
   writeFeedback(writer, session, now)
   // Feedback asks nothing: where only that goes nobody would tell that the path is dead.
-  const asks = now - session.peer.activeAt < ACTIVE_US && now - via.askedAt >= HEARTBEAT_ACTIVE_US
+  const quiet = now - session.peer.activeAt < ACTIVE_US && now - via.askedAt >= HEARTBEAT_ACTIVE_US
+  const asks = quiet && writer.room >= 0
   if (asks) writer.frame(FrameKind.Heartbeat)
   const other = via.path !== session.riddenOn
   const { riddenSince } = session
@@ -264,14 +265,19 @@ function feedbackBytes(session: Session): number {
 /** Frame bodies have at most 255 bytes; so each path has a frame of its own. */
 function writeFeedback(writer: ControlWriter, session: Session, now: Instant): void {
   const { view } = writer
-  const { clock } = session.peer
-  for (const channel of session.channels) if (channel?.train.toReport) channel.train.write(writer, channel.id)
-  for (const channel of session.channels) {
+  const { channels, peer, feedbackFrom } = session
+  const { clock } = peer
+  for (const channel of channels) if (channel?.train.toReport) channel.train.write(writer, channel.id)
+  for (let i = 0; i < channels.length; i++) {
+    const channel = channels[(feedbackFrom + i) % channels.length]
     if (!channel || channel.newest < 0) continue
     channel.gaps.expire(GAP_AGE_US, now)
     const ranges = Math.min(countRanges(channel), MISSING_RANGES_MAX)
     const bytes = Feedback.bytes + FeedbackPath.bytes + ranges * MISSING_RANGE_BYTES
-    if (writer.room < bytes) return
+    if (writer.room < bytes) {
+      session.feedbackFrom = channel.id
+      return
+    }
     let at = writer.reserve(FrameKind.Feedback, bytes)
     view.setUint16(at + Feedback.number, session.feedbackNumber++ & 0xffff, true)
     view.setUint32(at + Feedback.generatedAt, stamp(clock.relative(now)), true)

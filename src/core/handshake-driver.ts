@@ -82,7 +82,7 @@ export class HandshakeDriver {
     const { rekeyAfterUs, rekeyAfterPackets } = peer.device
     const lag = session.initiator ? 0 : Math.min(RESPONDER_REKEY_LAG_US, rekeyAfterUs / 2)
     const used = now - session.createdAt >= rekeyAfterUs + lag || session.packetsSent >= rekeyAfterPackets
-    if (used || (session.initiator && !session.idsLeft)) {
+    if (used || (session.initiator && session.lacksIds)) {
       if (now - peer.heardAt < SILENCE_HANDSHAKE_US) this.begin(true, now)
     }
     // Nothing heard at all though something was asked: the other end may have lost our session.

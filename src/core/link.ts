@@ -1,9 +1,12 @@
 import { assert } from '../base/assert.js'
 import type { PacketPool } from '../base/packet-pool.js'
+import { Drop, type DropCounters } from './drop-reasons.js'
 import type { Channel } from './session.js'
 
-/** Ready datagrams kept while a socket is full. */
-const READY_MAX = 128
+/** Ready datagrams kept while a socket is full, which would be stale by the time it has room, */
+const READY_MAX_BLOCKED = 128
+/** ... and else: one wake-up may have trains for sixteen paths, or heartbeats for a thousand peers. */
+const READY_MAX = 4096
 const NOT_HELD = 0xffffffff
 
 /**
@@ -26,6 +29,7 @@ export class Link {
     readonly weight: number,
     private readonly pool: PacketPool,
     private readonly capacity: number,
+    private readonly drops: DropCounters,
   ) {
     this.slots = new Uint32Array(capacity)
     this.channels = new Array(capacity).fill(undefined)
@@ -48,9 +52,12 @@ export class Link {
     this.tail++
   }
 
-  /** Queues a datagram that is ready. When the socket is stuck the oldest gives way: it would be stale anyway. */
+  /** Queues a datagram that is ready. Where there are too many the oldest gives way. */
   pushReady(bytes: Uint8Array, address: Uint32Array): void {
-    if (this.ready.length >= READY_MAX) this.ready.shift()
+    if (this.ready.length >= (this.blocked ? READY_MAX_BLOCKED : READY_MAX)) {
+      this.ready.shift()
+      this.drops.count(Drop.controlFull)
+    }
     this.ready.push({ bytes, address })
   }
 

@@ -176,3 +176,15 @@ test('an end whose own address changes sends from the new one as soon as it is a
   expect(flow.record.delivered).toBe(flow.record.sent)
   expect(flow.record.sent).toBeGreaterThan(90)
 })
+
+test('sixteen links are used, as many as there are ids for, and not asked for anew when there are more', () => {
+  for (const count of [16, 18]) {
+    const many = world(Array.from({ length: count }, (_, i) => ({ name: `link${i}` })))
+    many.run(20 * SECOND)
+    for (const { end } of [many.client, many.server]) {
+      const { paths, rekeys } = end.device.peers[0]!
+      expect(paths.map(({ state }) => state)).toEqual(Array(16).fill('up'))
+      expect(rekeys).toBe(0)
+    }
+  }
+})

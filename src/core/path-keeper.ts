@@ -26,8 +26,8 @@ import { reinject } from './repair.js'
 import type { Channel, Session } from './session.js'
 import { startTrain } from './train.js'
 
-/** Paths of one peer: as many as a session has ids. */
-const PATHS_MAX = PATH_IDS
+/** Paths of one peer: as many as either end has ids for in a session. */
+const PATHS_MAX = PATH_IDS / 2
 /** How often paths are looked at while their peer is active / idle. */
 const HOUSEKEEP_ACTIVE_US = 5 * MILLISECOND
 const HOUSEKEEP_IDLE_US = 50 * MILLISECOND
@@ -60,13 +60,7 @@ export function findPath(peer: Peer, link: Link, record: Uint32Array, at: number
   return peer.paths.find((path) => path.link === link && sameRemote(path.remote, 0, record, at))
 }
 
-export function addPath(
-  peer: Peer,
-  link: Link,
-  remote: Uint32Array,
-  configured: boolean,
-  now: Instant,
-): Path {
+function addPath(peer: Peer, link: Link, remote: Uint32Array, configured: boolean, now: Instant): Path {
   if (peer.paths.length === PATHS_MAX) forgetStalest(peer)
   let id = 0
   while (peer.paths.some((path) => path.id === id)) id++
@@ -74,6 +68,15 @@ export function addPath(
   peer.paths.push(path)
   peer.resequencer.forgetPath(id)
   return path
+}
+
+/** The paths to the configured endpoints: each link has its first before any has its second, should there be too many. */
+export function addConfiguredPaths(peer: Peer, now: Instant): void {
+  for (const endpoint of peer.config.endpoints) {
+    for (const link of peer.device.links) {
+      if (peer.paths.length < PATHS_MAX) addPath(peer, link, endpoint, true, now)
+    }
+  }
 }
 
 /**
@@ -91,9 +94,14 @@ export function followEndpoints(peer: Peer, endpoints: readonly Uint32Array[], n
       if (findPath(peer, link, endpoint, 0)) continue
       const path = stale.shift()
       if (path) moveAddress(path, link, endpoint, now)
-      else if (count++ < endpoints.length) addPath(peer, link, endpoint, true, now)
+      else if (count++ < endpoints.length && mayAdd(peer)) addPath(peer, link, endpoint, true, now)
     }
   }
+}
+
+/** Whether there is room for a configured path, or a learnt one to make room. */
+function mayAdd({ paths }: Peer): boolean {
+  return paths.length < PATHS_MAX || paths.some((path) => !path.configured)
 }
 
 /** Room for a new path: the learnt one that was silent for longest goes, else (all configured) the last. */

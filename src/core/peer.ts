@@ -10,6 +10,7 @@ import {
   HOLD_US_MAX,
   PENDING_SESSIONS_MAX,
   SIMULTANEOUS_US,
+  YOUNG_SESSIONS_MAX,
 } from './constants.js'
 import type { Device } from './device.js'
 import { EgressQueue } from './egress-queue.js'
@@ -129,9 +130,10 @@ export class Peer {
       this.device.endSession(old, 'too many unconfirmed', now)
     this.chooseSession()
     const former = this.sessions.filter((each) => each.confirmed && each !== this.current)
-    for (const old of former.slice(FORMER_SESSIONS_MAX)) {
-      if (now - old.createdAt > FORMER_SESSION_US) this.device.endSession(old, 'long replaced', now)
-    }
+    former.forEach((old, newer) => {
+      const isOld = newer >= FORMER_SESSIONS_MAX && now - old.createdAt > FORMER_SESSION_US
+      if (isOld || newer >= YOUNG_SESSIONS_MAX) this.device.endSession(old, 'long replaced', now)
+    })
   }
 
   /**

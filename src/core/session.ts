@@ -126,8 +126,12 @@ export class Session {
   /** Since when reports went behind packets only, all of them on {@link riddenOn}; see feedback.ts. */
   riddenSince: Instant = NEVER
   riddenOn: Path | undefined
+  /** The channel whose feedback comes first: where not all fits, each has its turn. */
+  feedbackFrom = 0
   /** Channels on which a heartbeat waits for its answer. */
   readonly answers: Channel[] = []
+  /** A path wanted a channel when all our ids were used up, which calls for a new session. */
+  lacksIds = false
   private nextId: number
   /** Bit set of the ids whose channels were closed: a nonce must never come twice. */
   private closedIds = 0
@@ -151,9 +155,12 @@ export class Session {
     this.nextId = initiator ? 0 : 1
   }
 
-  /** A channel of ours for `path`; undefined when all our ids are used up, which calls for a new session. */
+  /** A channel of ours for `path`; undefined when all our ids are used up. */
   openChannel(path: Path): Channel | undefined {
-    if (this.nextId >= PATH_IDS) return undefined
+    if (this.nextId >= PATH_IDS) {
+      this.lacksIds = true
+      return undefined
+    }
     const channel = new Channel(this, this.nextId, path)
     this.nextId += 2
     this.channels[channel.id] = channel
@@ -177,10 +184,6 @@ export class Session {
     channel.sent.clear()
     this.channels[channel.id] = undefined
     this.closedIds |= 1 << channel.id
-  }
-
-  get idsLeft(): boolean {
-    return this.nextId < PATH_IDS
   }
 
   expired(now: Instant): boolean {
