@@ -50,6 +50,16 @@ function send(seconds: number, packetsPerStep = PACKETS_PER_STEP, bucket = BUCKE
 }
 
 describe('a long transfer over paths of different delay', () => {
+  it('is evened as another is when the other end restarts in between', () => {
+    send(3)
+    sequences.set(BUCKET, 0)
+    send(8)
+    expect(transfers.flags[BUCKET]).toBe(PacketFlag.Even)
+    // It is judged by what it had before, which was no packets by the million.
+    expect(send(20)).toBeUndefined()
+    expect(transfers.flags[BUCKET]).toBe(PacketFlag.Even)
+  })
+
   it('is evened shortly before ten seconds are over, and stays so while it pauses for a moment', () => {
     const begun = send(15)
     expect(begun).toBeGreaterThan(8)

@@ -91,7 +91,9 @@ export class LongTransfers {
     let changed = false
     for (let bucket = 1; bucket < BUCKETS; bucket++) {
       const sequence = flows.sequenceOf(bucket)
-      const packets = ((sequence - this.sequence[bucket]!) & SEQUENCE_MASK) / steps
+      const ahead = (sequence - this.sequence[bucket]!) & SEQUENCE_MASK
+      // Back to 0, as when the other end has restarted, is no packets.
+      const packets = ahead > SEQUENCE_MASK / 2 ? 0 : ahead / steps
       this.sequence[bucket] = sequence
       if (packets < BUSY_PACKETS_MIN && this.usual[bucket] === 0) continue
       this.meet(bucket, packets, now)

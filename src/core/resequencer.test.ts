@@ -103,6 +103,17 @@ describe('Resequencer', () => {
     expect(delivered()).toEqual(['1:1'])
   })
 
+  it('does not believe that paths are a minute apart, as after the other end stood still', () => {
+    resequencer.repairs = true
+    resequencer.pathDelivered(0, 0, 10 * MILLISECOND)
+    resequencer.pathDelivered(1, 0, 60 * SECOND)
+    receive(1, 1, 60 * SECOND, 60 * SECOND)
+    resequencer.handleTimeout(61 * SECOND)
+    expect(delivered()).toEqual([])
+    resequencer.handleTimeout(61.2 * SECOND)
+    expect(delivered()).toEqual(['1:1'])
+  })
+
   it('does not wait for a path that is not live, nor for one never heard', () => {
     knowPaths(0)
     resequencer.setPaths([0, 5])

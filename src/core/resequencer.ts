@@ -13,6 +13,8 @@ import { REPLAY_WINDOW_WIDTH, ReplayWindow } from './replay-window.js'
 export const HELD_MAX_DEFAULT = 8192
 /** Time for a loss on the slowest path to be told and made up for by the fastest. */
 const REPAIR_US = 120 * MILLISECOND
+/** Paths are no further apart: where they seem to be, a clock stood still, and each path finds that out by itself. */
+const SPREAD_US_MAX = SECOND
 
 /** So far back it is remembered which packets of a bucket were given up: the rest were delivered. */
 const PAST = 1024
@@ -227,9 +229,8 @@ export class Resequencer {
   private get holdUs(): DurationUs {
     if (!this.repairs) return this.holdUsMax
     const { slowestUs, fastestUs } = this.paths.spread()
-    return slowestUs > fastestUs
-      ? Math.max(this.holdUsMax, slowestUs - fastestUs + REPAIR_US)
-      : this.holdUsMax
+    const spreadUs = Math.min(SPREAD_US_MAX, slowestUs - fastestUs)
+    return spreadUs > 0 ? Math.max(this.holdUsMax, spreadUs + REPAIR_US) : this.holdUsMax
   }
 
   /** Gives up the oldest hole, to get slots back. False if nothing is held. */

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { ProtocolNumber, writePacket } from '../../sim/inner-packet.js'
 import { World } from '../../sim/world.js'
+import { DatagramBatch } from '../base/datagram-batch.js'
 import { PacketBatch } from '../base/packet-pool.js'
 import { SECOND } from '../base/time.js'
 import { loadPrimitives } from '../io/primitives.js'
@@ -129,4 +130,19 @@ test('copies for several paths of one link stop where the link has no more room'
   const held = new Set<number>()
   for (let i = link.first; i < link.end; i++) held.add(link.slotAt(i))
   expect(device.peers[0]!.egress.packets).toBe(1500 - held.size)
+})
+
+test('what waits for a full socket when its path is forgotten is dropped, and nothing of it is kept', async () => {
+  const { end, pool, batch, add, world } = await connected(5)
+  const { device } = end
+  const now = end.local(world.clock.now)
+  for (let i = 0; i < 20; i++) add(ProtocolNumber.icmp, 1, i, 100)
+  device.handleTun(batch, now)
+  const waiting = device.links.reduce((sum, link) => sum + link.waiting, 0)
+  expect(waiting).toBe(20)
+  for (const { channel } of device.peers[0]!.paths) channel!.session.closeChannel(channel!)
+  const out = new DatagramBatch(64 * 2048, 64, 8)
+  for (let link = 0; link < device.links.length; link++) device.pollTransmit(link, out, now)
+  expect(device.drops.snapshot()).toMatchObject({ sessionExpired: 20 })
+  expect(pool.freeCount).toBe(pool.slotCount)
 })

@@ -272,12 +272,13 @@ function sealRun(device: Device, link: Link, out: DatagramBatch, from: number, n
   const idleUs = path.pacer.idleUs
   const kept = path.retains && session.peer.scheduler.repairs
   const header = headerWord(MessageType.Data, receiverIndexOf(session.remoteIndex, channel.id))
-  const address = session.destroyed ? 0 : addAddress(out, path.remote)
+  const isOver = session.destroyed || channel.closed
+  const address = isOver ? 0 : addAddress(out, path.remote)
   if (address < 0) return 0
   const firstCounter = sent.next
   const end = Math.min(link.end, from + SEAL_BATCH)
   // A packet with room that is to carry feedback is a run by itself.
-  let rides = mayRide(channel, now)
+  let rides = !isOver && mayRide(channel, now)
   const first = link.slotAt(from)
   let trailer = 0
   let bytesRun = 0
@@ -295,7 +296,7 @@ function sealRun(device: Device, link: Link, out: DatagramBatch, from: number, n
     const bytes = length[slot]! + DATA_OVERHEAD_BYTES + trailer
     if (out.count === out.capacity || out.bytes + bytes > out.slab.length) break
     bytesRun += bytes
-    if (session.destroyed) continue
+    if (isOver) continue
     const counter = sent.add(bytes + OUTER_BYTES, kept ? slot : -1, retention.ticketOf(slot), idleUs, now)
     // The ring of sent packets takes over the link's hold, or it ends once the packet is sealed.
     if (kept) link.keepAt(index)
@@ -317,7 +318,7 @@ function sealRun(device: Device, link: Link, out: DatagramBatch, from: number, n
   }
   const packets = index - from
   path.unsealedBytes = Math.max(0, path.unsealedBytes - (bytesRun - trailer) - packets * OUTER_BYTES)
-  if (session.destroyed) {
+  if (isOver) {
     device.drops.count(Drop.sessionExpired, packets)
   } else if (rows > 0) {
     // The flag is on this copy of the packet only: another may go without a trailer, by another path or later.

@@ -64,6 +64,8 @@ export class Channel {
   readonly challenges = new Challenges()
   /** One of them was answered: the path may be used with this session. */
   joined = false
+  /** Its path was forgotten: nothing is sealed on it any more. */
+  closed = false
 
   constructor(
     readonly session: Session,
@@ -181,6 +183,7 @@ export class Session {
 
   /** Its id is not used again in this session: packets on it are refused from now on. */
   closeChannel(channel: Channel): void {
+    channel.closed = true
     channel.sent.clear()
     this.channels[channel.id] = undefined
     this.closedIds |= 1 << channel.id
