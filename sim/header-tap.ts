@@ -1,4 +1,5 @@
 import { PacketPool, SLOT_BYTES } from '../src/base/packet-pool.js'
+import { NEVER } from '../src/base/time.js'
 import { IncomingContexts } from '../src/core/header-contexts.js'
 import { compressedLength, isCompressed } from '../src/wire/header-compression.js'
 import { FRAME_HEADER_BYTES, FrameKind, INNER_HEADER_BYTES, PacketFlag } from '../src/wire/message.js'
@@ -21,7 +22,8 @@ export class HeaderTap {
     const frame = at + INNER_HEADER_BYTES
     if (slab[frame] !== FrameKind.HeaderContext) return
     const body = frame + FRAME_HEADER_BYTES
-    this.contexts.learn(slab.subarray(body, body + slab[frame + 1]!))
+    // Heard in the order of sending: each is the latest, also from an end that has begun anew.
+    this.contexts.learn(slab.subarray(body, body + slab[frame + 1]!), NEVER)
   }
 
   /** Whether the sealed part of a data packet, `bytes` at `from`, is a compressed packet that can be read. */

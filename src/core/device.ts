@@ -434,6 +434,8 @@ export class Device {
         else for (const channel of session.channels) channel?.sent.letGo(now - peer.repairAgeUs)
       }
       peer.handshake.consider(now)
+      // Whoever waits for a peer that is away must not hold the memory that all share.
+      if (peer.egress.packets > 0) peer.egress.expire(now)
       for (const path of peer.paths) {
         path.health.decayMargin()
         path.measure(now)

@@ -193,14 +193,17 @@ describe('EgressQueue', () => {
     expect(rest.slice(rest.lastIndexOf('bulk') + 1).length).toBeGreaterThan(300)
   })
 
-  it('releases everything on clear, and works on', () => {
+  it('lets go of what is too old also while nobody takes anything, and works on', () => {
     for (let i = 0; i < 5; i++) enqueue('bulk', i + 1)
+    enqueue('call', 0, RealTime)
     enqueue('ack', 0, PureAck)
     queue.requeueFront(take('again'), 1, Bulk, 1000, 0)
-    queue.clear()
+    queue.expire(1 * SECOND)
+    expect(queue.packets).toBe(8)
+    queue.expire(1 * SECOND + 1)
     expect(pool.freeCount).toBe(SLOTS)
     expect([queue.packets, queue.bytes, queue.bytesBulk, queue.peekClass()]).toEqual([0, 0, 0, -1])
-    expect(drops.snapshot()).toEqual({})
+    expect(drops.snapshot()).toEqual({ egressOld: 8 })
     enqueue('bulk', 1)
     expect(dequeueAll()).toEqual(['bulk'])
   })

@@ -237,15 +237,20 @@ export class EgressQueue {
     this.anewAt = now
   }
 
-  /** Releases everything, uncounted: the peer goes. */
-  clear(): void {
-    for (let line = 0; line < LINES; line++) {
-      while (this.heads[line] !== NONE) {
-        if (line === LINE_PURE_ACK) this.acks.leave()
-        this.pool.release(this.shiftHead(line))
+  /** Lets go of what is too old, as {@link dequeue} does: to be called now and then, also while there is no path at all. */
+  expire(now: Instant): void {
+    for (let line = LINE_REAL_TIME; line <= LINE_REINJECTED; line++) this.expireLine(line, now)
+    for (let turn: number = Turn.New; turn <= Turn.Old; turn++) {
+      for (let bucket = this.firstFlow[turn]!; bucket !== NONE; bucket = this.nextFlow[bucket]!) {
+        this.expireLine(bucket, now)
       }
     }
-    this.forgetTurns()
+  }
+
+  private expireLine(line: number, now: Instant): void {
+    const { heads, slots, ageUsMax } = this
+    while (heads[line] !== NONE && now - slots.enqueuedAt[heads[line]!]! > ageUsMax)
+      this.dropHead(line, Drop.egressOld)
   }
 
   /** Deficit round robin over the bulk flows. */

@@ -23,7 +23,8 @@ export class Equaliser {
   private readonly tails = new Int32Array(TICKS)
   /** By slot. */
   private readonly next: Int32Array
-  private count = 0
+  /** Slots that wait. */
+  count = 0
   /** Everything up to this tick has left. */
   private leftTick = 0
   /** The first tick that has a slot, while there is one. */

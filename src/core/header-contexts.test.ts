@@ -5,7 +5,7 @@ import { World, type WorldOptions } from '../../sim/world.js'
 import { MILLISECOND, SECOND } from '../base/time.js'
 import { loadPrimitives } from '../io/primitives.js'
 import type { Primitives } from '../noise/primitives.js'
-import { Feature } from '../wire/message.js'
+import { Feature, HeaderContext } from '../wire/message.js'
 
 let primitives: Primitives
 beforeAll(async () => {
@@ -192,4 +192,25 @@ test('more flows than contexts: those that have one keep it while they last, oth
   world.run(22 * SECOND)
   for (const { record } of [...flows, ...late]) expect(record.delivered).toBe(record.sent)
   expect(world.faultsAtRest()).toEqual([])
+})
+
+test('a context that a stalled path brings late does not take the place of a later one', () => {
+  const world = pair()
+  const { record } = stream(world, { until: 6 * SECOND })
+  world.run(3 * SECOND)
+  const index = [...Array(256).keys()].find(
+    (each) => contextsOut(world).describedBytes(each) > HeaderContext.bytes,
+  )!
+  const body = new Uint8Array(contextsOut(world).describedBytes(index))
+  const view = new DataView(body.buffer)
+  contextsOut(world).describe(index, view, 0)
+  const number = view.getUint16(HeaderContext.number, true)
+  // Of another flow, and told before.
+  view.setUint16(HeaderContext.number, number - 1, true)
+  const source = HeaderContext.bytes + 4 * 3
+  view.setUint32(source, ~view.getUint32(source, true), true)
+  expect(contextsIn(world).learn(body, world.clock.now)).toBe(true)
+  world.run(7 * SECOND)
+  expect(record.delivered).toBe(record.sent)
+  expect(world.faults()).toEqual([])
 })

@@ -17,6 +17,7 @@ import {
   STATIC_WORDS_MAX,
 } from '../wire/header-compression.js'
 import { Feature, FrameKind, HeaderContext } from '../wire/message.js'
+import { REJECT_AFTER_US } from './constants.js'
 import type { Device } from './device.js'
 import type { Peer } from './peer.js'
 import type { Channel } from './session.js'
@@ -180,6 +181,8 @@ export class IncomingContexts {
 
   private readonly statics = new Uint32Array(CONTEXTS * STATIC_WORDS_MAX)
   private readonly known = new Uint8Array(CONTEXTS)
+  private readonly numbers = new Uint16Array(CONTEXTS)
+  private readonly learntAt = new Float64Array(CONTEXTS)
 
   constructor(private readonly pool: PacketPool) {}
 
@@ -187,8 +190,8 @@ export class IncomingContexts {
     this.known.fill(0)
   }
 
-  /** Remembers the context of a frame; false if it can be none. */
-  learn(body: Uint8Array): boolean {
+  /** Remembers the context of a frame, unless a later one came first; false if it can be none. */
+  learn(body: Uint8Array, now: Instant): boolean {
     const bytes = body.length - HeaderContext.bytes
     if (bytes < 0 || bytes % 4 !== 0) return false
     const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
@@ -196,8 +199,15 @@ export class IncomingContexts {
     for (let i = 0; i < words.length; i++) words[i] = view.getUint32(HeaderContext.bytes + 4 * i, true)
     if (!isStatic(words)) return false
     const index = body[HeaderContext.index]!
+    const number = view.getUint16(HeaderContext.number, true)
+    const ahead = ((number - this.numbers[index]!) << 16) >> 16
+    // What a stalled path brings late is of a flow that had the index before. After as long as a key lasts numbers may have
+    // come round, and nothing is that late.
+    if (this.known[index] === 1 && ahead < 0 && now - this.learntAt[index]! < REJECT_AFTER_US) return true
     this.statics.set(words, index * STATIC_WORDS_MAX)
     this.known[index] = 1
+    this.numbers[index] = number
+    this.learntAt[index] = now
     return true
   }
 
@@ -233,7 +243,7 @@ export function handleHeaderContext(
   now: Instant,
 ): boolean {
   const { contextsIn } = channel.session.peer
-  if (!contextsIn.learn(body)) return false
+  if (!contextsIn.learn(body, now)) return false
   const answer = device.control.begin()
   answer.frame(FrameKind.HeaderContextKnown, body.subarray(0, HeaderContext.bytes))
   answer.sendOn(channel, false, now)

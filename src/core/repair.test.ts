@@ -90,7 +90,7 @@ class Sender {
   /** Slots that somebody holds once the session is gone: none may be left. */
   slotsLost(): number {
     this.drain()
-    this.peer.egress.clear()
+    this.peer.egress.expire(Number.POSITIVE_INFINITY)
     for (const session of [...this.peer.sessions]) this.device.endSession(session, 'the test', this.now)
     return this.pool.slotCount - this.pool.freeCount
   }

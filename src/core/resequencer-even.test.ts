@@ -111,3 +111,23 @@ it('lets nothing overtake what is held back, whatever becomes of that', () => {
   resequencer.handleTimeout(now)
   expect(delivered()).toEqual([sequence - 2, sequence - 1])
 })
+
+it('holds back no more than its share of memory, and keeps the order then, too', () => {
+  let most = 0
+  const out: number[] = []
+  const COUNT = 3_000
+  for (let sequence = 0; sequence < COUNT; sequence++) {
+    const now = sequence * MILLISECOND
+    resequencer.pathDelivered(0, now - 10 * MILLISECOND, now)
+    resequencer.pathDelivered(1, now - 390 * MILLISECOND, now)
+    receive(sequence, now - 10 * MILLISECOND, PacketFlag.Even, now)
+    resequencer.handleTimeout(now)
+    out.push(...delivered())
+    most = Math.max(most, SLOTS - pool.freeCount)
+  }
+  resequencer.handleTimeout(COUNT * MILLISECOND + SECOND)
+  out.push(...delivered())
+  expect(out).toEqual(Array.from({ length: COUNT }, (_, sequence) => sequence))
+  expect(most).toBeGreaterThan(SLOTS / 5)
+  expect(most).toBeLessThanOrEqual(SLOTS / 4)
+})

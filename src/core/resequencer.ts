@@ -99,6 +99,8 @@ export class Resequencer {
   private silenceAt: Instant = NEVER
   /** The holes are to be looked at: a path has come further, or another packet is the first behind a hole. */
   private looksDue = false
+  /** Packets that wait in the equaliser at most. */
+  private readonly evenMax: number
   /** When a packet last came. */
   private lastArrivalAt: Instant = Number.NEGATIVE_INFINITY
   private toleranceRaisedAt: Instant = Number.NEGATIVE_INFINITY
@@ -117,6 +119,7 @@ export class Resequencer {
     this.repairs = options.repairs ?? false
     this.held = new HeldPackets(options.heldMax ?? HELD_MAX_DEFAULT)
     this.equaliser = new Equaliser(pool.slotCount, output)
+    this.evenMax = pool.slotCount / 4
   }
 
   /** Packets that wait. */
@@ -425,6 +428,8 @@ export class Resequencer {
       delayUs = this.equalise ? spreadUs : this.evenDelay.next(bucket, isEven, spreadUs, now)
     }
     const evenAt = delayUs > 0 ? leastAt + delayUs : now
+    // Memory is everybody's: beyond its share what waits goes, in its order.
+    if (equaliser.count >= this.evenMax) equaliser.releaseAll()
     // What is in the equaliser of the same bucket goes first.
     const before = this.dueAt[bucket]!
     if (equaliser.mayHold(before)) this.dueAt[bucket] = equaliser.push(slot, Math.max(evenAt, before), now)

@@ -146,3 +146,19 @@ test('what waits for a full socket when its path is forgotten is dropped, and no
   expect(device.drops.snapshot()).toMatchObject({ sessionExpired: 20 })
   expect(pool.freeCount).toBe(pool.slotCount)
 })
+
+test('what waits for an end that is away does not hold memory for longer than it may wait', async () => {
+  const { end, pool, batch, add, world } = await connected(6)
+  const { device } = end
+  world.server.end.stop(false)
+  world.run(60 * SECOND)
+  const peer = device.peers[0]!
+  expect(peer.paths.some(({ usable }) => usable)).toBe(false)
+  for (let i = 0; i < 1_000; i++) add(ProtocolNumber.tcp, i, i, 60)
+  device.handleTun(batch, end.local(world.clock.now))
+  expect(peer.egress.packets).toBe(1_000)
+  world.run(62 * SECOND)
+  expect(device.drops.snapshot()).toMatchObject({ egressOld: 1_000 })
+  expect(peer.egress.packets).toBe(0)
+  expect(pool.freeCount).toBe(pool.slotCount)
+})

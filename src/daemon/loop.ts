@@ -64,6 +64,8 @@ export class Loop {
   private readonly startedAt: Instant
   private readonly offloadWanted: boolean
   private tunPaused = false
+  /** Reading ended before the TUN was empty: what is left may be segments of ours already, of which nobody tells. */
+  private tunUnfinished = false
   private closed = false
 
   /** Opens everything; an Error of the system's (with `code` and `syscall`) leaves nothing open. */
@@ -170,7 +172,7 @@ export class Loop {
   private wake(tunReadable: boolean): void {
     if (this.closed) return
     const wokeAt = monotonicNow()
-    if (tunReadable) this.readTun(wokeAt)
+    if (tunReadable || this.tunUnfinished) this.readTun(wokeAt)
     const written = this.drainSockets()
     const now = monotonicNow()
     if (written) this.readTun(now)
@@ -217,6 +219,7 @@ export class Loop {
       if (this.tunPaused) native.pollChange(this.tunPoll, READABLE)
       this.tunPaused = false
       const count = this.tun.read(this.fromTun)
+      this.tunUnfinished = count === TUN_BATCH
       if (count === 0) return
       this.device.handleTun(this.fromTun, now)
       for (let id = 0; id < this.links.length; id++) this.transmit(id, now)
@@ -290,6 +293,7 @@ export class Loop {
   private arm(now: Instant): void {
     let next = this.device.nextTimeout()
     for (const { retryAt } of this.links) next = Math.min(next, retryAt)
+    if (this.tunUnfinished && !this.tunPaused) next = now
     this.timer.armAt(Math.max(next, now + 1), now)
   }
 
