@@ -56,6 +56,7 @@ const options: Options = {
 const say = (text: string): void => void process.stderr.write(`${text}\n`)
 process.on('SIGINT', () => process.exit(130))
 process.on('SIGTERM', () => process.exit(143))
+process.on('SIGHUP', () => process.exit(129))
 
 if (words.wait !== undefined) {
   const end = performance.now() + words.wait * 60_000

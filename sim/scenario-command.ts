@@ -150,7 +150,7 @@ export async function runAll(
   })
   const rows: string[][] = []
   const results: object[] = []
-  let faultless = true
+  let ok = true
   for (const { name, label, result } of asked) {
     const played = await result
     progress(`${name} ${label}\n`)
@@ -158,14 +158,14 @@ export async function runAll(
       rows.push([name, label, '', '', '', played])
       continue
     }
-    faultless &&= played.faults.length === 0
+    ok &&= played.ok
     for (const fault of played.faults) progress(`FAULT ${fault}\n`)
     rows.push(rowOf(played, label))
     results.push(jsonOf(played))
   }
   if (flags.json) print(`${JSON.stringify(results)}\n`)
   else print(table(['scenario', 'tcp', 'share', 'range', 'speed', 'what is expected'], rows, flags.markdown))
-  return faultless
+  return ok
 }
 
 /** What came of a scenario, or why it cannot be played. */

@@ -1,6 +1,6 @@
 import { type Instant, MILLISECOND } from '../src/base/time.js'
 import type { CounterRecords } from '../src/lab/records.js'
-import { GAP_BIN_MS } from '../src/lab/records.js'
+import { COUNTERS_MS } from '../src/lab/records.js'
 import type { PingTraffic, TcpTraffic, Traffic, UdpTraffic } from '../src/lab/scenario.js'
 import type { Interval, TrafficRecord } from '../src/lab/traffic.js'
 import type { Handler } from './clock.js'
@@ -192,7 +192,7 @@ export class TunCounters {
         // What plait writes the device receives.
         const counts = end.running ? [outBytes, inBytes, outPackets, inPackets] : Array(4).fill(Number.NaN)
         this.rows.push([now * NS, ...counts])
-        if (now < until) clock.at(now + GAP_BIN_MS * MILLISECOND, handler)
+        if (now < until) clock.at(now + COUNTERS_MS * MILLISECOND, handler)
       },
     }
     clock.at(clock.now, handler)

@@ -244,6 +244,7 @@ static bool queue_full(const struct direction *d, int64_t bytes)
 
 void direction_arrive(struct direction *d, struct frame *frame, nanoseconds now)
 {
+    serve(d, now); // what has left the queue by now makes room
     d->in_frames++;
     d->in_bytes += frame->length;
     int64_t bytes = (int64_t)frame->length + d->overhead;

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { ExitStatus } from '../base/errors.js'
+import { ExitStatus, OperatorError } from '../base/errors.js'
 import { casesOf, entriesOf, type MatrixPlan, playMatrix } from '../lab/matrix.js'
 import { matrixTable } from '../lab/matrix-table.js'
 import type { Comparison } from '../lab/runner.js'
@@ -51,7 +51,7 @@ export function addMatrix(command: Command, terminal: Terminal, result: (status:
     .option('--quick', 'shorten all times to 40 %')
     .option(
       '--json <file>',
-      'keep each run in this file, a line each; what is there already is not played again',
+      'keep each run in this file, a line each; what is there already is not played again, also of an older build',
     )
     .option('--markdown', 'print the table as markdown')
     .action(async (names: string[], flags: MatrixFlags) =>
@@ -74,6 +74,11 @@ async function labMatrix(
     mptcpOnce: flags.mptcpOnce === true,
     scheduler: flags.scheduler,
     quick: flags.quick === true,
+  }
+  if (casesOf(plan).length === 0) {
+    throw new OperatorError('usage', 'of these scenarios nothing is expected under these conditions', {
+      remedy: 'see "expect" in their files: congestion and policy there are those that count',
+    })
   }
   const entries = await playMatrix(plan, flags.json, {
     ...progressHooks(signal, terminal),

@@ -27,6 +27,7 @@ test('the list has every scenario with what it is', async () => {
 test.each([
   [['lab', 'run', 'equal-pair', '--policy', 'both'], 'Allowed choices are auto, bond'],
   [['lab', 'run', 'equal-pair', '--compare', 'mptcp,none'], 'expected some of mptcp, singles, single'],
+  [['lab', 'matrix', 'satellite', '--congestion', 'reno'], 'nothing is expected under these conditions'],
   [['lab', 'matrix', 'no-such-pair'], 'there is no scenario "no-such-pair"'],
   [['lab', 'matrix', '--congestion', 'cubic,vegas'], 'expected some of cubic, bbr, reno'],
   [['lab', 'matrix', '--seeds', '1,x'], 'expected a whole number'],

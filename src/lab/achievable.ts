@@ -12,8 +12,12 @@ const IP_BYTES = { 4: 20, 6: 40 } as const
 /** TCP header with time stamps, over IPv4. */
 const INNER_TCP_BYTES = 20 + 32
 const INNER_UDP_BYTES = 20 + 8
-/** Without a tunnel, MPTCP adds its data sequence signal to most segments. */
-const MPTCP_BYTES = 20
+/**
+ * Without a tunnel, MPTCP adds its data sequence signal to most segments: kind to flags, a mapping of 64 bits, and an
+ * acknowledgement of 64 bits once such numbers were received, which of an upload's sender is never, rounded up to 4 (Linux,
+ * mptcp_established_options_dss).
+ */
+const MPTCP_BYTES = { up: 24, down: 28 } as const
 
 export interface Framing {
   readonly payloadBytes: number
@@ -41,8 +45,9 @@ export function tunnelFraming(traffic: Traffic, tunMtu: number, outer: 4 | 6): F
 }
 
 /** The same for TCP straight over the links. */
-export function nativeFraming(linkMtu: number, mptcp: boolean): Framing {
-  return framing(linkMtu - INNER_TCP_BYTES - (mptcp ? MPTCP_BYTES : 0), linkMtu, ETHERNET_BYTES)
+export function nativeFraming(linkMtu: number, mptcp: Way | undefined): Framing {
+  const options = mptcp === undefined ? 0 : MPTCP_BYTES[mptcp]
+  return framing(linkMtu - INNER_TCP_BYTES - options, linkMtu, ETHERNET_BYTES)
 }
 
 function framing(payloadBytes: number, innerBytes: number, outsideBytes: number): Framing {

@@ -14,7 +14,7 @@ import { DemoView, RateMeter } from './demo-view.js'
 import { LabError } from './lab-error.js'
 import { delay, monotonicNs, type Task, taskIn } from './processes.js'
 import { probeProgram, requireDaemon, requireLab } from './programs.js'
-import { longestEmptyMs, readPacketRecords } from './records.js'
+import { longestGapMs, readPacketRecords } from './records.js'
 import { LabState, sweepDeadRuns } from './state-directory.js'
 
 const SINGLE_S = 4
@@ -149,7 +149,7 @@ class Demo {
     const tail = (transfer.intervals ?? []).slice(-5)
     return {
       link,
-      gapMs: longestEmptyMs(arrivals, arrivals[0]!, arrivals[arrivals.length - 1]!),
+      gapMs: longestGapMs(arrivals, arrivals[0]!, arrivals[arrivals.length - 1]!),
       lost: sent - new Set(records.number).size,
       sent,
       noticedMs: Math.max(...noticed),

@@ -95,7 +95,7 @@ export function achievableFor(
   const frame =
     mode.kind === 'tunnel'
       ? tunnelFraming(first, phase.tunMtu, scenario.outer)
-      : nativeFraming(scenario.links[0]!.mtu, mode.kind === 'mptcp')
+      : nativeFraming(scenario.links[0]!.mtu, mode.kind === 'mptcp' ? first.way : undefined)
   const links = linksInUse(scenario, mode, first.site).map(([, index]) => index)
   const best = achievable(scenario, seed, first.way, links, window, frame)
   if (first.kind !== 'udp') return best
@@ -121,7 +121,7 @@ function measure(
   const lines = timelines(scenario, seed)
   const frame = counters
     ? tunnelFraming(traffic, phase.tunMtu, scenario.outer)
-    : nativeFraming(scenario.links[0]!.mtu, phase.mode.kind === 'mptcp')
+    : nativeFraming(scenario.links[0]!.mtu, phase.mode.kind === 'mptcp' ? traffic.way : undefined)
   // In the tunnel whole inner packets are counted, without it payload.
   const counted = counters ? frame.innerBytes : frame.payloadBytes
   const links = linksInUse(scenario, phase.mode, traffic.site)

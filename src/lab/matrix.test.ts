@@ -5,6 +5,7 @@ import { afterAll, expect, test } from 'vitest'
 import {
   casesOf,
   comparedWith,
+  digestOf,
   entriesOf,
   type MatrixCase,
   type MatrixEntry,
@@ -84,6 +85,7 @@ function entry(one: MatrixCase, seed: number, values: readonly (number | null)[]
     seed,
     quick: false,
     compare: ['mptcp'],
+    digest: digestOf(one.scenario),
     expected: one.scenario.expect.map(wordsOf),
     verdicts,
     mptcpShare: one.congestion === undefined ? null : 0.9 + seed / 100,

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
 import { OperatorError } from '../base/errors.js'
@@ -46,7 +47,9 @@ export interface MatrixEntry {
   readonly seed: number
   readonly quick: boolean
   readonly compare: readonly Comparison[]
-  /** What was expected, in words: an entry made under other expectations says nothing of these. */
+  /** Digest of links, traffic and events: an entry made with others says nothing of these. */
+  readonly digest: string
+  /** What was expected, in words: the same holds for expectations. */
   readonly expected: readonly string[]
   readonly verdicts: readonly Verdict[]
   /** Share of its achievable that kernel MPTCP reached in the first goodput window; null: not compared, or it failed. */
@@ -95,6 +98,7 @@ export function entriesOf(
 ): MatrixEntry[] {
   const { options } = one
   const expected = JSON.stringify(one.scenario.expect.map(wordsOf))
+  const digest = digestOf(one.scenario)
   return seeds.flatMap((seed) => {
     const found = entries.findLast(
       (entry) =>
@@ -105,10 +109,17 @@ export function entriesOf(
         entry.seed === seed &&
         entry.quick === options.quick &&
         comparedWith(one, seed).every((comparison) => entry.compare.includes(comparison)) &&
+        entry.digest === digest &&
         JSON.stringify(entry.expected) === expected,
     )
     return found === undefined ? [] : [found]
   })
+}
+
+/** What was played, in short. */
+export function digestOf({ links, lan, outer, ecn, traffic, events }: Scenario): string {
+  const text = JSON.stringify({ links, lan, outer, ecn, traffic, events })
+  return createHash('sha256').update(text).digest('hex').slice(0, 16)
 }
 
 export interface MatrixHooks extends RunHooks {
@@ -171,6 +182,7 @@ async function playOne(one: MatrixCase, seed: number, hooks: RunHooks): Promise<
     seed,
     quick: one.options.quick,
     compare,
+    digest: digestOf(one.scenario),
     expected: one.scenario.expect.map(wordsOf),
     verdicts: result.verdicts.map(({ achievable: _, ...verdict }) => verdict),
     mptcpShare: mptcp?.share ?? null,

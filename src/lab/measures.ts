@@ -1,4 +1,4 @@
-import { type CounterRecords, GAP_BIN_MS, longestEmptyMs, quantile, summarisePackets } from './records.js'
+import { COUNTERS_MS, type CounterRecords, longestGapMs, quantile, summarisePackets } from './records.js'
 import type { Measure } from './scenario.js'
 import type { PingRecord, QuicRecord, RequestRecord, TcpRecord, TrafficRecord } from './traffic.js'
 
@@ -74,12 +74,12 @@ export function timeToUseMs(
 }
 
 /**
- * The longest time in which a device received nothing, in ms, from samples every 10 ms. The device's silence before
- * the span counts only from its start.
+ * The longest time in which a device received nothing, in ms, from samples every 10 ms: between two that show something
+ * new, so to 10 ms either way. The device's silence before the span counts only from its start.
  */
 export function counterGapMs(records: CounterRecords, span: SpanNs): number {
   let longest = 0
-  let quietSince = span.fromNs
+  let newAt = span.fromNs
   let before = Number.NaN
   for (let i = 0; i < records.count; i++) {
     const at = records.timeNs[i]!
@@ -89,12 +89,12 @@ export function counterGapMs(records: CounterRecords, span: SpanNs): number {
       continue
     }
     if (at >= span.toNs) break
-    const quiet = Number.isNaN(packets) || packets === before
-    if (quiet) longest = Math.max(longest, at - quietSince)
-    else quietSince = at
-    if (!Number.isNaN(packets)) before = packets
+    longest = Math.max(longest, at - newAt)
+    if (Number.isNaN(packets)) continue
+    if (packets !== before) newAt = at
+    before = packets
   }
-  return Math.floor(longest / 1e6 / GAP_BIN_MS + 0.5) * GAP_BIN_MS
+  return Math.round(longest / 1e6 / COUNTERS_MS) * COUNTERS_MS
 }
 
 const FULL_SPAN_NS = 500e6
@@ -115,7 +115,7 @@ export function counterTimeToFullMs(
     while (records.timeNs[tail]! < Math.max(span.fromNs, now - FULL_SPAN_NS)) tail++
     const from = records.timeNs[tail]!
     // A sample may be late by a bin.
-    if (now - from < FULL_SPAN_NS - 2 * GAP_BIN_MS * 1e6) continue
+    if (now - from < FULL_SPAN_NS - 2 * COUNTERS_MS * 1e6) continue
     const bits = (records.rxBytes[head]! - records.rxBytes[tail]!) * 8e9
     if (bits / (now - from) >= bitsPerSecAt({ fromNs: from, toNs: now })) return (from - span.fromNs) / 1e6
   }
@@ -176,7 +176,7 @@ function pingMeasure(record: PingRecord, what: Measure, span: SpanNs): number {
   }
   switch (what) {
     case 'gap':
-      return longestEmptyMs(arrivals, span.fromNs, span.toNs)
+      return longestGapMs(arrivals, span.fromNs, span.toNs)
     case 'lost':
       return Math.max(0, last - first + 1) - rtts.length
     case 'rtt-p50':
@@ -191,8 +191,7 @@ function pingMeasure(record: PingRecord, what: Measure, span: SpanNs): number {
 function requestMeasure(record: RequestRecord, what: Measure, span: SpanNs): number {
   const within = record.answered.filter(({ atNs }) => atNs >= span.fromNs && atNs < span.toNs)
   const p99 = what === 'rtt-p99' || what === 'fetch-p99'
-  return quantile(
-    within.map(({ ms }) => ms),
-    p99 ? 0.99 : 0.5,
-  )
+  // Those without an answer may have been in any span: in each they took for ever.
+  const lost = new Array<number>(record.sent - record.answered.length).fill(Number.POSITIVE_INFINITY)
+  return quantile([...within.map(({ ms }) => ms), ...lost], p99 ? 0.99 : 0.5)
 }

@@ -4,7 +4,7 @@ import { Daemons, innerAddress, TUN_NAME } from './daemons.js'
 import { LabError } from './lab-error.js'
 import { delay, monotonicNs, runSync, type Task, taskIn } from './processes.js'
 import { probeProgram } from './programs.js'
-import { type CounterRecords, GAP_BIN_MS, readCounterRecords } from './records.js'
+import { COUNTERS_MS, type CounterRecords, readCounterRecords } from './records.js'
 import { type LabEvent, type Scenario, scenarioEndUs, type Traffic } from './scenario.js'
 import { LabState } from './state-directory.js'
 import { type EndName, lanHost, SERVER_ADDRESS, Topology } from './topology.js'
@@ -311,7 +311,7 @@ class Play {
   private startCounters(): void {
     if (!this.daemons) return
     for (const end of this.daemons.ends) {
-      const words = ['counters', String(GAP_BIN_MS), TUN_NAME, this.topology.state.path(`counters-${end}`)]
+      const words = ['counters', String(COUNTERS_MS), TUN_NAME, this.topology.state.path(`counters-${end}`)]
       this.counterTasks.push(taskIn(this.topology.end(end), probeProgram, words))
     }
   }

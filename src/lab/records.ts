@@ -66,7 +66,7 @@ export interface PacketSummary {
   duplicates: number
   /** One-way delay, ms. */
   delayMs: { min: number; p50: number; p99: number; max: number }
-  /** The longest time between two arrivals, in whole bins of 10 ms without any. */
+  /** The longest time without an arrival, ms. */
   gapMs: number
 }
 
@@ -106,25 +106,21 @@ export function summarisePackets(
       p99: quantile(delays, 0.99),
       max: quantile(delays, 1),
     },
-    gapMs: longestEmptyMs(arrivals, fromNs, toNs),
+    gapMs: longestGapMs(arrivals, fromNs, toNs),
   }
 }
 
-export const GAP_BIN_MS = 10
+/** How often the counters of a device are looked at. */
+export const COUNTERS_MS = 10
 
-/** The longest run of empty 10 ms bins, in ms. */
-export function longestEmptyMs(timesNs: ArrayLike<number>, fromNs: number, toNs: number): number {
-  const bins = Math.floor((toNs - fromNs) / 1e6 / GAP_BIN_MS)
-  const filled = new Uint8Array(Math.max(0, bins))
-  for (let i = 0; i < timesNs.length; i++) {
-    const bin = Math.floor((timesNs[i]! - fromNs) / 1e6 / GAP_BIN_MS)
-    if (bin >= 0 && bin < bins) filled[bin] = 1
-  }
+/** The longest time between two arrivals, or between one and an end of the span, in ms. */
+export function longestGapMs(timesNs: ArrayLike<number>, fromNs: number, toNs: number): number {
   let longest = 0
-  let run = 0
-  for (const bin of filled) {
-    run = bin ? 0 : run + 1
-    if (run > longest) longest = run
+  let before = fromNs
+  for (const at of Float64Array.from(timesNs).sort()) {
+    if (at < fromNs || at >= toNs) continue
+    longest = Math.max(longest, at - before)
+    before = at
   }
-  return longest * GAP_BIN_MS
+  return Math.max(longest, toNs - before) / 1e6
 }

@@ -197,8 +197,11 @@ function bestCandidates(scenario: Scenario, byRate: boolean): string[] {
   const { links } = scenario
   if (!byRate) return links.map((link) => link.name)
   const way = scenario.traffic.find((t) => t.kind === 'tcp' || t.kind === 'quic')?.way ?? 'down'
-  const rates = links.map((link) => link[way].rateBitsPerSec * (1 - link[way].loss))
-  const enough = SINGLE_CANDIDATE_SHARE * Math.max(...rates)
+  // What a trace or nothing limits may be the best, and does not leave out the others.
+  const rates = links.map((link) =>
+    link.traces[way] ? Number.POSITIVE_INFINITY : link[way].rateBitsPerSec * (1 - link[way].loss),
+  )
+  const enough = SINGLE_CANDIDATE_SHARE * Math.max(0, ...rates.filter(Number.isFinite))
   return links.filter((_, index) => rates[index]! >= enough).map((link) => link.name)
 }
 

@@ -141,7 +141,7 @@ class TcpDriver implements Driver {
       route.serverAddress,
       ...this.words('client'),
       '-t',
-      String(Math.max(1, Math.round(seconds))),
+      String(Math.max(1, Math.ceil(seconds))),
     ]
     words.push('-C', traffic.congestion, '-P', String(traffic.streams))
     if (traffic.way === 'down') words.push('-R')

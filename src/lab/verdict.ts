@@ -88,10 +88,11 @@ function alone(
     link === 'best' ? mode.kind === 'tunnel' : link === name,
   )
   const figures = phases.map(([, phase]) => figureOf(scenario, seed, phase, expectation))
+  // Of links one of which was not measured none is known to be the best.
+  const broken = figures.find((figure) => figure.value === null)
+  if (broken) return broken
   const sign = expectation.limit.kind === 'time' ? -1 : 1
-  const order = (figure: Figure): number =>
-    figure.value === null ? Number.NEGATIVE_INFINITY : sign * figure.value
-  const [best] = figures.sort((x, y) => order(y) - order(x))
+  const [best] = figures.sort((x, y) => sign * (y.value! - x.value!))
   return best ?? { value: null, reason: 'one link alone was not measured' }
 }
 
@@ -156,7 +157,8 @@ export function combine(
     if (broken || verdicts.length === 1) return broken ?? verdicts[0]!
     const rising = [...verdicts].sort((a, b) => (a.share ?? a.value!) - (b.share ?? b.value!))
     const worst = WORST_COUNTS.includes(expectation.what)
-    const chosen = worst ? rising.at(-1)! : rising[Math.floor((rising.length - 1) / 2)]!
-    return chosen
+    // Of two in the middle the one that is worse.
+    const middle = expectation.limit.kind === 'time' ? rising.length / 2 : (rising.length - 1) / 2
+    return worst ? rising.at(-1)! : rising[Math.floor(middle)]!
   })
 }

@@ -12,7 +12,7 @@ import { ask } from '../../src/control/client.js'
 import type { EventSnapshot, PathSnapshot, Snapshot } from '../../src/core/snapshot.js'
 import { delay, monotonicNs, runSync, type Task, taskIn, trySync } from '../../src/lab/processes.js'
 import { mainProgram, plaitProgram, probeProgram } from '../../src/lab/programs.js'
-import { longestEmptyMs, type PacketRecords, readPacketRecords } from '../../src/lab/records.js'
+import { longestGapMs, type PacketRecords, readPacketRecords } from '../../src/lab/records.js'
 import { LabState, sweepDeadRuns } from '../../src/lab/state-directory.js'
 import { SERVER_ADDRESS, SERVER_ADDRESS_V6, Topology } from '../../src/lab/topology.js'
 
@@ -374,7 +374,7 @@ export interface RunningPackets {
 
 /** The longest time without an arrival between two instants, ms. */
 export function gapMs(arrivalsMs: readonly number[], fromMs: number, toMs: number): number {
-  return longestEmptyMs(
+  return longestGapMs(
     arrivalsMs.map((ms) => (ms + 0.5) * 1e6),
     fromMs * 1e6,
     toMs * 1e6,

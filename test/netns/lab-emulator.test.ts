@@ -142,6 +142,13 @@ describe.runIf(process.getuid?.() === 0)('the WAN emulator', () => {
     expect(quantile(delays, 0.9)).toBeLessThan(ms + 4)
   })
 
+  test('has room again as soon as a frame has left the line, long before that is delivered', async () => {
+    await wan.set('up', { rateBitsPerSec: 50e6, delayUs: 100_000, queue: { packets: 0 } })
+    // 10 ms apart, of which each has the line for 0.16: none waits, but where the machine stood still.
+    await send(100, 2)
+    expect((await wan.stats()).ab.droppedQueue).toBeLessThan(20)
+  })
+
   test('follows a rate trace and a change of rate', async () => {
     await wan.trace('up', {
       periodUs: 10e6,
