@@ -57,15 +57,28 @@ check_node() {
   command -v npm >/dev/null 2>&1 || fail "npm is missing: apt install npm, or install Node.js from https://nodejs.org."
 }
 
-# Runs a command as the owner of the checkout: what root leaves in it under sudo, its owner cannot build over.
+# Under sudo, whose the checkout is, unless root's: what root leaves in it, its owner cannot build over.
+owner() {
+  local of
+  of=$(stat -c %U .)
+  if [ "$(id -u)" -eq 0 ] && [ "$of" != root ] && [ "$of" = "${SUDO_USER:-}" ]; then printf %s "$of"; fi
+}
+
+# Runs a command as the owner of the checkout.
 as_owner() {
   local owner
-  owner=$(stat -c %U .)
-  if [ "$(id -u)" -eq 0 ] && [ "$owner" != root ] && [ "$owner" = "${SUDO_USER:-}" ]; then
-    sudo -H -u "$owner" env PATH="$PATH" "$@"
-  else
-    "$@"
-  fi
+  owner=$(owner)
+  if [ -n "$owner" ]; then sudo -H -u "$owner" env PATH="$PATH" "$@"; else "$@"; fi
+}
+
+# Gives the owner what was made in his checkout.
+give_back() {
+  local owner made
+  owner=$(owner)
+  [ -n "$owner" ] || return 0
+  for made in node_modules dist build build-asan; do
+    [ ! -e "$made" ] || chown -R "$owner:" "$made"
+  done
 }
 
 # Installs the packages of package-lock.json unless they are there already.
@@ -88,6 +101,7 @@ prepare() {
   need tc iproute2
   need iperf3 iperf3
   need ping iputils-ping
+  need sysctl procps
   [ "${1:-}" = tests ] && {
     need tcpdump tcpdump
     need ethtool ethtool
@@ -98,6 +112,7 @@ prepare() {
   install_missing
   install_fast_aes
   [ "${1:-}" = tests ] && install_browser
+  give_back
   install_modules
   say "Building"
   as_owner npm run --silent build

@@ -39,7 +39,7 @@ const KERNEL = [
   ...readKernelRoutes([{ dst: 'default', gateway: 'fe80::1', dev: 'eth0', metric: 1024 }], 6),
 ]
 const plan = (config: Config, endpoints = ip('198.51.100.1'), kernelRoutes = KERNEL) =>
-  planRoutes({ config, device: 'plait0', endpoints, kernelRoutes })
+  planRoutes({ config, device: 'plait0', endpoints, kernelRoutes, linkMtus: [] })
 const commands = (steps: readonly { command: string }[]): string[] => steps.map((step) => step.command)
 
 describe('planRoutes', () => {
@@ -136,8 +136,14 @@ it('reads routes with several next hops', () => {
 
 it('tunMtu', () => {
   const config = configOf('10.0.0.0/8')
-  expect(tunMtu(config, ip('192.0.2.1'))).toBe(1440)
-  expect(tunMtu(config, ip('192.0.2.1', '2001:db8::1'))).toBe(1420)
+  const four = { config, endpoints: ip('192.0.2.1'), linkMtus: [] }
+  const both = { config, endpoints: ip('192.0.2.1', '2001:db8::1'), linkMtus: [] }
+  expect(tunMtu(four)).toBe(1440)
+  expect(tunMtu(both)).toBe(1420)
+  expect(tunMtu({ ...four, linkMtus: [1500, 1492] })).toBe(1432)
+  expect(tunMtu({ ...both, linkMtus: [1492] })).toBe(1412)
+  expect(tunMtu({ ...four, linkMtus: [9000] })).toBe(1440)
+  expect(tunMtu({ ...four, linkMtus: [1280] })).toBe(1280)
   const set = { ...config, interface: { ...config.interface, mtu: 1300 } }
-  expect(tunMtu(set, ip('2001:db8::1'))).toBe(1300)
+  expect(tunMtu({ ...both, config: set })).toBe(1300)
 })

@@ -21,8 +21,12 @@ const BACKSTOP_METRIC = 2_147_483_647
  * loses a fifth of its packets when other programs take the processor in between.
  */
 const TUN_QUEUE_PACKETS = 2000
-const MTU_IPV4 = 1440
-const MTU_IPV6 = 1420
+/** What a packet gets around it: 32 bytes of ours, 8 of UDP, and those of IP. */
+const OUTER_BYTES = { 4: 60, 6: 80 } as const
+/** Of a way whose devices are not ours to ask, and of no device is more taken. */
+const USUAL_MTU = 1500
+/** The least that IPv6 runs over (RFC 8200 section 5). */
+const TUN_MTU_MIN = 1280
 
 /** A line for `ip -batch` together with the line that takes it back. */
 export interface Step {
@@ -56,12 +60,20 @@ export interface RouteInput {
   readonly endpoints: readonly IpAddress[]
   /** The main table, both families. */
   readonly kernelRoutes: readonly KernelRoute[]
+  /** MTUs of the links' devices, as far as they are there. */
+  readonly linkMtus: readonly number[]
 }
 
-/** The TUN's MTU: what the configuration says, or what fits all outer addresses. */
-export function tunMtu(config: Config, endpoints: readonly IpAddress[]): number {
+/** The TUN's MTU: what the configuration says, or what fits all outer addresses and the devices of the links. */
+export function tunMtu({
+  config,
+  endpoints,
+  linkMtus,
+}: Pick<RouteInput, 'config' | 'endpoints' | 'linkMtus'>): number {
   const outer = [...endpoints, ...config.interface.listen.flatMap((listen) => listen.address ?? [])]
-  return config.interface.mtu ?? (outer.some((address) => address.family === 6) ? MTU_IPV6 : MTU_IPV4)
+  const around = OUTER_BYTES[outer.some((address) => address.family === 6) ? 6 : 4]
+  const fitting = Math.min(USUAL_MTU, ...linkMtus) - around
+  return config.interface.mtu ?? Math.max(TUN_MTU_MIN, fitting)
 }
 
 /**
@@ -88,7 +100,7 @@ export function planRoutes(input: RouteInput): RoutePlan {
     tun.push({ command: `address add ${text}${flags}`, undo: `address del ${text}` })
   }
   tun.push({
-    command: `link set dev ${device} mtu ${tunMtu(config, input.endpoints)} txqueuelen ${TUN_QUEUE_PACKETS} up`,
+    command: `link set dev ${device} mtu ${tunMtu(input)} txqueuelen ${TUN_QUEUE_PACKETS} up`,
     undo: `link set dev ${device} down`,
   })
   const routed = routedNetworks(input, notes)
@@ -100,7 +112,7 @@ export function planRoutes(input: RouteInput): RoutePlan {
 }
 
 /** The networks that become routes into the TUN. */
-function routedNetworks(input: Omit<RouteInput, 'kernelRoutes'>, notes: string[]): Cidr[] {
+function routedNetworks(input: Omit<RouteInput, 'kernelRoutes' | 'linkMtus'>, notes: string[]): Cidr[] {
   const { config } = input
   const connected = new Set(config.interface.addresses.map((address) => formatCidr(networkOf(address))))
   const endpoints = new Set(input.endpoints.map((address) => formatCidr(hostNetwork(address))))
@@ -120,7 +132,7 @@ function routedNetworks(input: Omit<RouteInput, 'kernelRoutes'>, notes: string[]
 }
 
 /** Whether a route into the TUN would capture an endpoint. */
-export function needsPins(input: Omit<RouteInput, 'kernelRoutes'>): boolean {
+export function needsPins(input: Omit<RouteInput, 'kernelRoutes' | 'linkMtus'>): boolean {
   const routed = routedNetworks(input, [])
   return input.endpoints.some((endpoint) => routed.some((network) => cidrContains(network, endpoint)))
 }

@@ -109,7 +109,7 @@ describe.runIf(canMakeNamespaces())('routes in a namespace', () => {
     expect(ip('route', 'show', 'proto', '112')).toBe('')
   })
 
-  it('gives the device the MTU that fits an endpoint that turns out to be IPv6', async () => {
+  it('gives the device the MTU that fits an endpoint that turns out to be IPv6, and the devices', async () => {
     const routes = await apply(configOf('0.0.0.0/0'))
     expect(routes.mtu).toBe(1440)
     expect(await routes.refresh([...endpoints, parseIpAddress('2001:db8::7')!])).toBeUndefined()
@@ -117,6 +117,9 @@ describe.runIf(canMakeNamespaces())('routes in a namespace', () => {
     expect(ip('link', 'show', 't0')).toContain('mtu 1420')
     expect(await routes.refresh(endpoints)).toBeUndefined()
     expect(ip('link', 'show', 't0')).toContain('mtu 1440')
+    setUp('link set v1 mtu 1492')
+    expect(await routes.refresh(endpoints)).toBeUndefined()
+    expect(ip('link', 'show', 't0')).toContain('mtu 1432')
     await routes.close()
   })
 

@@ -29,8 +29,8 @@ export interface Routes {
   /** The TUN's MTU. */
   readonly mtu: number
   /**
-   * Pins the endpoints anew and sets the MTU that fits them: to be called when the kernel says that routes or addresses
-   * changed, or when an endpoint's name resolves to something else. Does nothing when nothing changed. Never throws;
+   * Pins the endpoints anew and sets the MTU that fits them: to be called when the kernel says that routes, addresses or
+   * devices changed, or when an endpoint's name resolves to something else. Does nothing when nothing changed. Never throws;
    * returns what could not be set.
    */
   refresh(endpoints: RouteInput['endpoints']): Promise<string | undefined>
@@ -45,15 +45,16 @@ export interface Routes {
  * @throws OperatorError `routesFailed` or `toolMissing`
  */
 export async function applyRoutes(
-  given: Omit<RouteInput, 'kernelRoutes'>,
+  given: Omit<RouteInput, 'kernelRoutes' | 'linkMtus'>,
   options: { stateFile?: string; run?: RunIp } = {},
 ): Promise<Routes> {
   const run = options.run ?? runIp
   const stateFile = options.stateFile ?? routeStateFile(given.config)
   const present = needsPins(given) ? (await kernelRoutes(run)).routes : []
-  const plan = planRoutes({ ...given, kernelRoutes: present })
+  const linkMtus = await mtusOfLinks(given.config, run)
+  const plan = planRoutes({ ...given, kernelRoutes: present, linkMtus })
   let pins = plan.pins
-  let mtu = tunMtu(given.config, given.endpoints)
+  let mtu = tunMtu({ ...given, linkMtus })
   let closed = false
   // Refreshing and closing follow one another, whatever the caller does.
   let last: Promise<unknown> = Promise.resolve()
@@ -82,7 +83,8 @@ export async function applyRoutes(
       inTurn(async () => {
         if (closed) return undefined
         try {
-          const fitting = tunMtu(given.config, endpoints)
+          const linkMtus = await mtusOfLinks(given.config, run)
+          const fitting = tunMtu({ ...given, endpoints, linkMtus })
           if (fitting !== mtu) {
             const command = `link set dev ${given.device} mtu ${fitting}`
             await execute(run, [{ command, undo: '' }])
@@ -90,7 +92,7 @@ export async function applyRoutes(
           }
           if (pins.length === 0 && !needsPins({ ...given, endpoints })) return undefined
           const { routes, pins: present } = await kernelRoutes(run)
-          const wanted = planRoutes({ ...given, endpoints, kernelRoutes: routes }).pins
+          const wanted = planRoutes({ ...given, endpoints, kernelRoutes: routes, linkMtus }).pins
           const kept = new Set(wanted.map((step) => step.command))
           const gone = pins.filter((step) => !kept.has(step.command))
           // The kernel removes pins by itself when a device goes down: planned once is not there for ever.
@@ -165,6 +167,16 @@ async function takeBack(run: RunIp, steps: readonly Step[]): Promise<void> {
   if (steps.length === 0) return
   const undos = steps.map((step) => step.undo).reverse()
   await run(['-force', '-batch', '-'], batch(undos)).catch(() => {})
+}
+
+/** MTUs of the links' devices that are there: a ppp0 has 1492. */
+async function mtusOfLinks({ links }: Config, run: RunIp): Promise<number[]> {
+  if (links.length === 0) return []
+  const rows = parseIpJson(await run(['-j', 'link', 'show']))
+  return rows.flatMap((row) => {
+    const isLink = links.some(({ device }) => device === row['ifname'])
+    return isLink && typeof row['mtu'] === 'number' ? [row['mtu']] : []
+  })
 }
 
 /**
