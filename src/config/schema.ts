@@ -115,7 +115,7 @@ export const CONFIG_TABLE = {
     mtu: optional(
       number({ from: 1280, to: 1900, whole: true }),
       'MTU of the TUN device.',
-      '1440, or 1420 when any endpoint or `listen` is IPv6; less by as much as a link\'s device has less than 1500',
+      "1440, or 1420 when any endpoint or `listen` is IPv6; less by as much as a link's device has less than 1500",
     ),
   }),
   scheduler: defaulted(
