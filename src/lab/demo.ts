@@ -149,7 +149,7 @@ class Demo {
     const tail = (transfer.intervals ?? []).slice(-5)
     return {
       link,
-      gapMs: longestGapMs(arrivals, arrivals[0]!, arrivals[arrivals.length - 1]!),
+      gapMs: Math.round(longestGapMs(arrivals, arrivals[0]!, arrivals[arrivals.length - 1]!) * 10) / 10,
       lost: sent - new Set(records.number).size,
       sent,
       noticedMs: Math.max(...noticed),
