@@ -3,16 +3,9 @@ import { ExitStatus, OperatorError } from '../base/errors.js'
 import { casesOf, entriesOf, type MatrixPlan, playMatrix } from '../lab/matrix.js'
 import { matrixTable } from '../lab/matrix-table.js'
 import type { Comparison } from '../lab/runner.js'
-import {
-  CONGESTIONS,
-  type Congestion,
-  POLICIES,
-  type Policy,
-  SCHEDULERS,
-  type SchedulerName,
-} from '../lab/scenario.js'
+import { CONGESTIONS, type Congestion, POLICIES, type Policy, type SchedulerName } from '../lab/scenario.js'
 import { findScenario, shippedNames } from '../lab/shipped.js'
-import { guarded, listOf, progressHooks, wholeNumbers } from './lab-session.js'
+import { guarded, listOf, progressHooks, schedulerOption, wholeNumbers } from './lab-session.js'
 import type { Terminal } from './terminal.js'
 
 interface MatrixFlags {
@@ -47,7 +40,7 @@ export function addMatrix(command: Command, terminal: Terminal, result: (status:
       ).argParser(listOf(COMPARABLE)),
     )
     .option('--mptcp-once', 'compare with MPTCP under the first seed alone')
-    .addOption(new Option('--scheduler <name>', 'scheduler of both ends').choices([...SCHEDULERS]))
+    .addOption(schedulerOption())
     .option('--quick', 'shorten all times to 40 %')
     .option(
       '--json <file>',

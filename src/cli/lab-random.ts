@@ -1,27 +1,23 @@
-import { type Command, Option } from 'commander'
+import type { Command } from 'commander'
 import { ExitStatus } from '../base/errors.js'
 import { LabError } from '../lab/lab-error.js'
 import { randomScenarios } from '../lab/random-links.js'
 import { failedOutcome, type RandomOutcome, randomOutcome, randomTable } from '../lab/random-runs.js'
 import { runScenario } from '../lab/runner.js'
 import {
-  CONGESTIONS,
-  type Congestion,
-  POLICIES,
-  type Policy,
-  SCHEDULERS,
-  type SchedulerName,
-} from '../lab/scenario.js'
-import { guarded, progressHooks, wholeNumber, wholeNumbers } from './lab-session.js'
+  addConditions,
+  type ConditionFlags,
+  guarded,
+  progressHooks,
+  wholeNumber,
+  wholeNumbers,
+} from './lab-session.js'
 import type { Terminal } from './terminal.js'
 
-interface RandomFlags {
+interface RandomFlags extends ConditionFlags {
   readonly seed: number
   readonly count: number
   readonly only?: number[]
-  readonly congestion?: Congestion
-  readonly policy?: Policy
-  readonly scheduler?: SchedulerName
   readonly quick?: boolean
   readonly json?: boolean
   readonly markdown?: boolean
@@ -29,14 +25,11 @@ interface RandomFlags {
 
 /** Makes `plait lab random` of a command. */
 export function addRandom(command: Command, terminal: Terminal, result: (status: number) => void): void {
-  command
+  addConditions(command)
     .option('--seed <n>', 'of the links, and of what is random in them', wholeNumber, 1)
     .option('--count <n>', 'so many pairs and triples', wholeNumber, 20)
     .option('--only <list>', 'play these of them alone, by number from 1', wholeNumbers)
     .option('--quick', 'shorten all times to 40 %')
-    .addOption(new Option('--congestion <name>', 'of the TCP traffic').choices([...CONGESTIONS]))
-    .addOption(new Option('--policy <name>', 'policy of both ends').choices([...POLICIES]))
-    .addOption(new Option('--scheduler <name>', 'scheduler of both ends').choices([...SCHEDULERS]))
     .option('--json', 'print the result as one JSON object')
     .option('--markdown', 'print the table as markdown')
     .action(async (flags: RandomFlags) =>

@@ -1,10 +1,35 @@
-import { InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { LabError } from '../lab/lab-error.js'
 import type { Sample } from '../lab/phase.js'
 import { COMPARISONS, type Comparison, type RunHooks } from '../lab/runner.js'
+import {
+  CONGESTIONS,
+  type Congestion,
+  POLICIES,
+  type Policy,
+  SCHEDULERS,
+  type SchedulerName,
+} from '../lab/scenario.js'
 import type { Terminal } from './terminal.js'
 
 /** What the verbs of `plait lab` share: signals, progress, and the values of their options. */
+
+/** Under what a scenario is played, in place of what it says itself. */
+export interface ConditionFlags {
+  readonly congestion?: Congestion
+  readonly policy?: Policy
+  readonly scheduler?: SchedulerName
+}
+
+export const schedulerOption = (): Option =>
+  new Option('--scheduler <name>', 'scheduler of both ends').choices([...SCHEDULERS])
+
+export function addConditions(command: Command): Command {
+  return command
+    .addOption(new Option('--congestion <name>', 'of all TCP traffic').choices([...CONGESTIONS]))
+    .addOption(new Option('--policy <name>', 'policy of both ends').choices([...POLICIES]))
+    .addOption(schedulerOption())
+}
 
 /** Runs a lab verb; the first signal ends it in an orderly way, a second one at once. */
 export async function guarded(

@@ -7,33 +7,29 @@ import { requireLab } from '../lab/programs.js'
 import { reportHtml } from '../lab/report.js'
 import { columns, formatResult, resultJson } from '../lab/result-text.js'
 import { type Comparison, type RunHooks, runScenario } from '../lab/runner.js'
-import {
-  CONGESTIONS,
-  type Congestion,
-  POLICIES,
-  type Policy,
-  SCHEDULERS,
-  type SchedulerName,
-} from '../lab/scenario.js'
 import { labShell } from '../lab/shell.js'
 import { findScenario, type KnownFailure, knownFailing, knownFailures, shippedNames } from '../lab/shipped.js'
 import { sweepDeadRuns } from '../lab/state-directory.js'
 import type { EndName } from '../lab/topology.js'
 import { addMatrix } from './lab-matrix.js'
 import { addRandom } from './lab-random.js'
-import { comparisons, guarded, progressHooks, wholeNumber } from './lab-session.js'
+import {
+  addConditions,
+  type ConditionFlags,
+  comparisons,
+  guarded,
+  progressHooks,
+  wholeNumber,
+} from './lab-session.js'
 import type { Terminal } from './terminal.js'
 
-export interface LabRunFlags {
+export interface LabRunFlags extends ConditionFlags {
   readonly json?: boolean
   readonly seed: number
   readonly repeat: number
   readonly report?: string
   readonly quick?: boolean
   readonly compare?: Comparison[]
-  readonly congestion?: Congestion
-  readonly scheduler?: SchedulerName
-  readonly policy?: Policy
   readonly live?: boolean
 }
 
@@ -86,7 +82,7 @@ export function addLab(
 
 /** Options that `plait lab run` and `plait demo` share. */
 export function addRunOptions(command: Command, optional = false): Command {
-  return command
+  command
     .argument(optional ? '[scenario]' : '<scenario>', 'file, or name of one that comes with plait')
     .option('--json', 'print the result as one JSON object')
     .option('--seed <n>', 'seed of everything random', wholeNumber, 1)
@@ -98,9 +94,7 @@ export function addRunOptions(command: Command, optional = false): Command {
       'mptcp, singles: the same TCP traffic without plait; single: plait over each link alone',
       comparisons,
     )
-    .addOption(new Option('--congestion <name>', 'for all TCP traffic').choices([...CONGESTIONS]))
-    .addOption(new Option('--scheduler <name>', 'scheduler of both ends').choices([...SCHEDULERS]))
-    .addOption(new Option('--policy <name>', 'policy of both ends').choices([...POLICIES]))
+  return addConditions(command)
 }
 
 /** `plait lab run SCENARIO` */

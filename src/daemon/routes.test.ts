@@ -120,6 +120,10 @@ describe.runIf(canMakeNamespaces())('routes in a namespace', () => {
     setUp('link set v1 mtu 1492')
     expect(await routes.refresh(endpoints)).toBeUndefined()
     expect(ip('link', 'show', 't0')).toContain('mtu 1432')
+    // It will be back.
+    setUp('link del v1')
+    expect(await routes.refresh(endpoints)).toBeUndefined()
+    expect(routes.mtu).toBe(1432)
     await routes.close()
   })
 

@@ -51,7 +51,8 @@ export async function applyRoutes(
   const run = options.run ?? runIp
   const stateFile = options.stateFile ?? routeStateFile(given.config)
   const present = needsPins(given) ? (await kernelRoutes(run)).routes : []
-  const linkMtus = await mtusOfLinks(given.config, run)
+  const links = new LinkMtus(given.config, run)
+  const linkMtus = await links.read()
   const plan = planRoutes({ ...given, kernelRoutes: present, linkMtus })
   let pins = plan.pins
   let mtu = tunMtu({ ...given, linkMtus })
@@ -83,7 +84,7 @@ export async function applyRoutes(
       inTurn(async () => {
         if (closed) return undefined
         try {
-          const linkMtus = await mtusOfLinks(given.config, run)
+          const linkMtus = await links.read()
           const fitting = tunMtu({ ...given, endpoints, linkMtus })
           if (fitting !== mtu) {
             const command = `link set dev ${given.device} mtu ${fitting}`
@@ -169,14 +170,25 @@ async function takeBack(run: RunIp, steps: readonly Step[]): Promise<void> {
   await run(['-force', '-batch', '-'], batch(undos)).catch(() => {})
 }
 
-/** MTUs of the links' devices that are there: a ppp0 has 1492. */
-async function mtusOfLinks({ links }: Config, run: RunIp): Promise<number[]> {
-  if (links.length === 0) return []
-  const rows = parseIpJson(await run(['-j', 'link', 'show']))
-  return rows.flatMap((row) => {
-    const isLink = links.some(({ device }) => device === row['ifname'])
-    return isLink && typeof row['mtu'] === 'number' ? [row['mtu']] : []
-  })
+/** MTUs of the links' devices: a ppp0 has 1492, and will have it again after it was away. */
+class LinkMtus {
+  private readonly known = new Map<string, number>()
+
+  constructor(
+    private readonly config: Config,
+    private readonly run: RunIp,
+  ) {}
+
+  /** Of those that were ever there. */
+  async read(): Promise<number[]> {
+    const { links } = this.config
+    if (links.length === 0) return []
+    for (const { ifname, mtu } of parseIpJson(await this.run(['-j', 'link', 'show']))) {
+      const link = links.find(({ device }) => device === ifname)
+      if (link && typeof mtu === 'number') this.known.set(link.device, mtu)
+    }
+    return [...this.known.values()]
+  }
 }
 
 /**
