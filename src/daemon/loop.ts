@@ -39,6 +39,8 @@ const TUN_BATCH = 256
 const SOCKET_BUFFER_BYTES = 4 << 20
 /** A device whose queue is full refuses without saying when it has room: such a link is tried again this soon. */
 const FULL_RETRY_US = 500
+/** What it refuses for so long it may refuse for ever, as a shaper does what is larger than its burst. */
+const FULL_US_MAX = 50_000
 /** So long one side is read without a pause: the rest is still there at the next wake-up, after timers and the other side. */
 const READING_US_MAX = 2_000
 
@@ -49,6 +51,8 @@ interface LinkIo {
   blocked: boolean
   /** When a blocked link is to be tried without being told that it is writable. */
   retryAt: Instant
+  /** Since when the device has taken nothing though the socket has room, {@link NEVER}: it takes something. */
+  fullSince: Instant
 }
 
 export class Loop {
@@ -98,7 +102,7 @@ export class Loop {
         })
         const poll = native.pollStart(socket.fd, READABLE, (events) => this.socketReady(id, events))
         const transmit = new DatagramBatch(TRANSMIT_SLAB_BYTES, BATCH_PACKETS * 4, 64)
-        this.links.push({ socket, poll, transmit, blocked: false, retryAt: NEVER })
+        this.links.push({ socket, poll, transmit, blocked: false, retryAt: NEVER, fullSince: NEVER })
       })
     } catch (error) {
       this.closeLinks()
@@ -249,7 +253,9 @@ export class Loop {
     if (!link.blocked) return
     const { sent } = link.transmit
     link.retryAt = NEVER
-    if (link.socket.send(link.transmit)) {
+    const isDone = link.socket.send(link.transmit)
+    if (link.transmit.sent > sent) link.fullSince = NEVER
+    if (isDone) {
       link.blocked = false
       native.pollChange(link.poll, READABLE)
       this.device.handleLinkBlocked(id, false, now)
@@ -259,6 +265,12 @@ export class Loop {
       // Writable, and yet nothing was taken: it is the queue of the device that is full, not the socket's buffer.
       native.pollChange(link.poll, READABLE)
       link.retryAt = now + FULL_RETRY_US
+      if (link.fullSince === NEVER) link.fullSince = now
+      if (now - link.fullSince > FULL_US_MAX) {
+        link.transmit.sent++
+        link.fullSince = now
+        this.device.drops.count(Drop.sendFailed)
+      }
     }
   }
 
