@@ -5,6 +5,7 @@ import { World, type WorldOptions } from '../../sim/world.js'
 import { MILLISECOND, SECOND } from '../base/time.js'
 import { loadPrimitives } from '../io/primitives.js'
 import type { Primitives } from '../noise/primitives.js'
+import { FrameKind } from '../wire/message.js'
 import type { Event } from './events.js'
 
 let primitives: Primitives
@@ -187,4 +188,19 @@ test('sixteen links are used, as many as there are ids for, and not asked for an
       expect(rekeys).toBe(0)
     }
   }
+})
+
+test('of several challenges in one packet one is answered: its source may be forged', () => {
+  const one = world([{ name: 'one' }])
+  one.run(2 * SECOND)
+  const { device } = one.client.end
+  const now = one.client.end.local(one.clock.now)
+  const { channel } = device.peers[0]!.paths[0]!
+  const answers = one.server.end.device.peers[0]!.paths[0]!
+  const before = answers.packetsOut
+  const writer = device.control.begin()
+  for (let i = 0; i < 50; i++) writer.frame(FrameKind.PathChallenge, new Uint8Array(8).fill(i))
+  writer.sendOn(channel!, false, now)
+  one.run(2.1 * SECOND)
+  expect(answers.packetsOut - before).toBe(1)
 })

@@ -40,6 +40,7 @@ export function handleControl(
 ): void {
   const end = at + bytes
   const { session } = channel
+  let challenged = false
   while (at < end) {
     if (at + FRAME_HEADER_BYTES > end || at + FRAME_HEADER_BYTES + plain[at + 1]! > end) {
       device.drops.count(Drop.malformedControl)
@@ -54,7 +55,9 @@ export function handleControl(
         if (!session.answers.includes(channel)) session.answers.push(channel)
         break
       case FrameKind.PathChallenge:
-        handleChallenge(channel, link, copyAddress(addresses, addressAt), body, now)
+        // One of a packet: else what comes with a false source would be answered there many times over.
+        if (!challenged) handleChallenge(channel, link, copyAddress(addresses, addressAt), body, now)
+        challenged = true
         break
       case FrameKind.PathResponse:
         handleChallengeAnswer(channel, link, addresses, addressAt, body, now)
