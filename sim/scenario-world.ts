@@ -28,6 +28,13 @@ function refuse(scenario: Scenario, what: string): never {
 /** @throws OperatorError if the scenario has something that cannot be played in virtual time */
 export function checkPlayable(scenario: Scenario): void {
   if (scenario.links.some((link) => link.site === 'c')) refuse(scenario, 'second site')
+  if (
+    scenario.events.some(
+      (event) => 'link' in event && event.action === 'set' && event.set.pathMtu !== undefined,
+    )
+  ) {
+    refuse(scenario, 'TCP whose segments change with the path MTU, as in an event')
+  }
   for (const t of scenario.traffic) {
     if (t.kind === 'tcp' && t.congestion === 'reno') refuse(scenario, 'congestion control "reno"')
     if (!['tcp', 'udp', 'voip', 'ping'].includes(t.kind)) refuse(scenario, `traffic "${t.kind}"`)
@@ -37,7 +44,7 @@ export function checkPlayable(scenario: Scenario): void {
   }
 }
 
-/** The tunnel's default until path MTUs are measured. */
+/** The tunnel's default, where every path carries that. */
 export function tunMtuOf(scenario: Scenario): number {
   return scenario.outer === 6 ? 1420 : 1440
 }
@@ -82,7 +89,6 @@ function lossOf(loss: number, burst: number): Pick<LinkParameters, 'loss' | 'bur
 /** The links of a scenario as a model world with a tunnel over them, and what happens to them. */
 export class ScenarioWorld {
   readonly world: World
-  readonly tunMtu: number
   private readonly random: Prng
   /** Traces that an event has ended by setting a rate. */
   private readonly traceEnded: Record<Way, boolean>[]
@@ -96,7 +102,6 @@ export class ScenarioWorld {
     private readonly only: string | undefined,
   ) {
     checkPlayable(scenario)
-    this.tunMtu = tunMtuOf(scenario)
     this.random = new Prng(seed ^ 0x7363656e)
     const line = (link: ScenarioLink, way: Way): Partial<LinkParameters> => ({
       ...lineOf(link[way], scenario.outer, link.mtu),
@@ -109,6 +114,7 @@ export class ScenarioWorld {
       endsOnly: true,
       scheduler: scenario.scheduler ?? 'adaptive',
       policy,
+      mtu: tunMtuOf(scenario),
       links: scenario.links.map((link) => ({
         name: link.name,
         weight: link.weight ?? 1,
@@ -121,6 +127,12 @@ export class ScenarioWorld {
       server: { poolBytes: POOL_BYTES },
     })
     this.traceEnded = scenario.links.map(() => ({ up: false, down: false }))
+  }
+
+  /** What the ends have found that all paths carry whole. */
+  get tunMtu(): number {
+    const { client, server } = this.world
+    return Math.min(client.end.device.mtuCarried, server.end.device.mtuCarried)
   }
 
   private inUse(link: string): boolean {

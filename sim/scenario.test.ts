@@ -240,6 +240,20 @@ test('what cannot be played is refused in one sentence, and nearly everything th
   expect(() => play(text.replace('reno', 'cubic').replace('name: two', 'name: two, site: c'))).toThrow(
     'no second site',
   )
+  const event = 'events: [{ at: 0.5s, link: two, do: set, path-mtu: 1400 }]'
+  expect(() => play(`${text.replace('reno', 'cubic')}\n${event}`)).toThrow('no TCP whose segments change')
+})
+
+test('a link that takes less than others has its part in the sum, with segments that fit', () => {
+  const run = play(`
+links:
+  - { name: one, rate: 10Mbit/s, rtt: 20ms }
+  - { name: two, rate: 10Mbit/s, rtt: 30ms, path-mtu: 1400 }
+traffic: [{ name: bulk, kind: tcp, for: 8s }]
+expect: [{ what: goodput, of: bulk, window: 3s..8s, min: 90% }]
+`)
+  expect(run.outcome.faults).toEqual([])
+  expect(run.verdicts[0]!.share).toBeGreaterThan(0.97)
 })
 
 test('the command prints the table of the lab and how fast it was', async () => {

@@ -52,6 +52,8 @@ export interface WorldOptions {
   rekeyAfterUs?: DurationUs
   rekeyAfterPackets?: number
   keepaliveUs?: DurationUs
+  /** Largest packets that the hosts behind the ends would send. */
+  mtu?: number
 }
 
 export const SERVER_PORT = 5_000
@@ -122,6 +124,7 @@ export class World {
           keepaliveUs: options.keepaliveUs ?? 10 * SECOND,
         },
       ],
+      ...(options.mtu === undefined ? {} : { mtu: options.mtu }),
       ...(options.rekeyAfterUs === undefined ? {} : { rekeyAfterUs: options.rekeyAfterUs }),
       ...(options.rekeyAfterPackets === undefined ? {} : { rekeyAfterPackets: options.rekeyAfterPackets }),
     })

@@ -194,6 +194,7 @@ const SNAPSHOT: Snapshot = {
           owdDifferenceMs: 0,
           lossOut: 0,
           lossIn: 0.0123,
+          mtu: 1432,
           bytesOut: 1_000_000,
           bytesIn: 2_000_000,
           packetsOut: 5,
@@ -317,9 +318,9 @@ describe('plait status', () => {
     }
     const why = renderStatus(snapshot, { why: true }).split('\n\n')[2]
     expect(why).toMatchInlineSnapshot(`
-      "  path  link     estimate  limited by             queue   target  in flight  at most  last change
-           0  dsl   47.2 Mbit/s  the link             5.20 ms  5.00 ms     123 kB  30.0 kB  5 s ago: up: answers
-           2  lte   1.50 Mbit/s  not used while down  0.00 ms  5.00 ms        0 B  30.0 kB  25 s ago: up → down: no answer for 1000 ms
+      "  path  link     estimate  limited by             queue   target  in flight  at most   MTU  last change
+           0  dsl   47.2 Mbit/s  the link             5.20 ms  5.00 ms     123 kB  30.0 kB  1432  5 s ago: up: answers
+           2  lte   1.50 Mbit/s  not used while down  0.00 ms  5.00 ms        0 B  30.0 kB     -  25 s ago: up → down: no answer for 1000 ms
         2 long transfers have the delay of the slowest path, so as to fill all of them"
     `)
     expect(renderStatus(snapshot)).not.toContain('limited by')

@@ -13,7 +13,7 @@ const LIMITS: Readonly<Record<RateLimiter, string>> = {
   draining: 'a pause that empties the queue',
 }
 
-/** Why the paths of `peer` carry what they carry: the estimate, what limits it, and the last change with its reason. */
+/** Why the paths of `peer` carry what they carry: the estimate, what limits it, the largest packet, and the last change. */
 export function renderWhy(snapshot: Snapshot, peer: PeerSnapshot): string[] {
   const { scheduler } = snapshot.device
   const head = [
@@ -25,15 +25,17 @@ export function renderWhy(snapshot: Snapshot, peer: PeerSnapshot): string[] {
     'target',
     'in flight',
     'at most',
+    'MTU',
     'last change',
   ]
   const rows = peer.paths.map((path) => {
     const figures =
       scheduler === 'adaptive' ? estimate(path) : ['-', `scheduler ${scheduler}`, '-', '-', '-', '-']
-    return [String(path.id), path.link, ...figures, lastChange(snapshot, peer, path)]
+    const mtu = path.mtu === undefined ? '-' : String(path.mtu)
+    return [String(path.id), path.link, ...figures, mtu, lastChange(snapshot, peer, path)]
   })
   const { evened } = peer.queue
-  return [...table([head, ...rows], [0, 2, 4, 5, 6, 7]), ...(evened === 0 ? [] : [evenedText(evened)])]
+  return [...table([head, ...rows], [0, 2, 4, 5, 6, 7, 8]), ...(evened === 0 ? [] : [evenedText(evened)])]
 }
 
 function estimate(path: PathSnapshot): string[] {

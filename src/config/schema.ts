@@ -114,7 +114,7 @@ export const CONFIG_TABLE = {
     ),
     mtu: optional(
       number({ from: 1280, to: 1900, whole: true }),
-      'MTU of the TUN device.',
+      'The most that the MTU of the TUN device may be; it is less where a path carries less.',
       "1440, or 1420 when any endpoint or `listen` is IPv6; less by as much as a link's device has less than 1500",
     ),
   }),

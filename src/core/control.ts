@@ -1,4 +1,5 @@
 import { assert } from '../base/assert.js'
+import { PACKET_BYTES_MAX } from '../base/packet-pool.js'
 import type { Instant } from '../base/time.js'
 import {
   DATA_OVERHEAD_BYTES,
@@ -14,15 +15,17 @@ import type { Link } from './link.js'
 import { SEAL_WORDS } from './packet-cipher.js'
 import { type Channel, OUTER_BYTES } from './session.js'
 
-/** With all headers this fits every path of at least 1460 bytes of MTU; only trains are so long. */
-const CONTROL_BYTES_MAX = 1400
+/** With all headers this fits every path that is used; only what is padded may be longer. */
+const CONTROL_BYTES_MAX = 1288
+/** Tells a probe among the packets sent: that it is lost says nothing but its size. */
+export const PROBE_TICKET = -1
 
 /**
  * Writes one control packet at a time: frames are appended, then the packet is sealed on a channel and handed to a
  * link. One instance serves a whole device, since nothing waits between begin and send.
  */
 export class ControlWriter {
-  private readonly plain = new Uint8Array(CONTROL_BYTES_MAX)
+  private readonly plain = new Uint8Array(INNER_HEADER_BYTES + PACKET_BYTES_MAX)
   readonly view = new DataView(this.plain.buffer)
   private readonly row = new Uint32Array(SEAL_WORDS)
   private at = 0
@@ -58,6 +61,10 @@ export class ControlWriter {
   /** Starts a frame of `bytes` that the caller fills through {@link view}; returns where its body starts. */
   reserve(kind: number, bytes: number): number {
     assert(bytes <= 255 && bytes <= this.room, 'a control frame that is too long')
+    return this.append(kind, bytes)
+  }
+
+  private append(kind: number, bytes: number): number {
     this.plain[this.at] = kind
     this.plain[this.at + 1] = bytes
     const at = this.at + FRAME_HEADER_BYTES
@@ -65,23 +72,29 @@ export class ControlWriter {
     return at
   }
 
-  /** Padding up to `bytes` of plaintext. */
+  /** Padding up to the length that a data packet with an inner packet of `bytes` has. */
   padTo(bytes: number): this {
-    while (this.at + FRAME_HEADER_BYTES <= bytes) {
-      const at = this.reserve(FrameKind.Padding, Math.min(255, bytes - this.at - FRAME_HEADER_BYTES))
+    for (;;) {
+      const left = bytes + INNER_HEADER_BYTES - this.at - FRAME_HEADER_BYTES
+      if (left < 0) return this
+      // A single byte that is left over would be too short for another frame.
+      const length = left <= 255 ? left : Math.min(255, left - FRAME_HEADER_BYTES)
+      const at = this.append(FrameKind.Padding, length)
       this.plain.fill(0, at, this.at)
     }
-    return this
   }
 
-  /** Seals what was written and gives it to `link` for `remote`. `asks`: the other end is to report it. */
-  send(channel: Channel, link: Link, remote: Uint32Array, asks: boolean, now: Instant): void {
+  /**
+   * Seals what was written and gives it to `link` for `remote`. `asks`: the other end is to report it. `ticket`: 0, or
+   * {@link PROBE_TICKET}.
+   */
+  send(channel: Channel, link: Link, remote: Uint32Array, asks: boolean, now: Instant, ticket = 0): void {
     const { session } = channel
     if (session.destroyed) return
     this.view.setUint32(0, stampWord(now, 0), true)
     this.view.setUint32(4, 0, true)
     const bytes = new Uint8Array(this.at - INNER_HEADER_BYTES + DATA_OVERHEAD_BYTES)
-    const counter = channel.take(bytes.length, -1, 0, asks, now)
+    const counter = channel.take(bytes.length, -1, ticket, asks, now)
     const { row } = this
     row[0] = 0
     row[1] = this.at
@@ -97,6 +110,12 @@ export class ControlWriter {
     channel.path.bytesOut += bytes.length
     channel.path.lastSentAt = now
     link.pushReady(bytes, remote)
+  }
+
+  /** A packet of a size that the path may not carry, padded: its loss counts for nothing else. */
+  sendProbe(channel: Channel, now: Instant): void {
+    channel.probes.push(channel.sent.next)
+    this.send(channel, channel.path.link, channel.path.remote, false, now, PROBE_TICKET)
   }
 
   /** On the path itself: the usual case. */

@@ -34,7 +34,8 @@ import { feedbackDue, feedbackEarliest, sendDueFeedback, sendFeedback } from './
 import { handleSealedHandshake } from './handshakes.js'
 import { Link } from './link.js'
 import { type PacketCiphers, SEAL_WORDS } from './packet-cipher.js'
-import { addConfiguredPaths, followEndpoints, housekeep, openChannels } from './path-keeper.js'
+import { followMtu, housekeep, openChannels } from './path-keeper.js'
+import { addConfiguredPaths, followEndpoints } from './path-set.js'
 import { Peer, type PeerConfig } from './peer.js'
 import type { RateSample } from './rate-estimator.js'
 import { OpenRun, receiveDatagrams } from './receive.js'
@@ -52,6 +53,8 @@ export interface DeviceConfig {
   /** A link's id is its place here. */
   links: { name: string; weight: number }[]
   peers: PeerConfig[]
+  /** Largest inner packet that is wanted, see {@link Device.handleMtu}. */
+  mtu?: number
   /** Test hooks: renew keys sooner. */
   rekeyAfterUs?: number
   rekeyAfterPackets?: number
@@ -73,6 +76,8 @@ const EVENTS_WAITING_MAX = 1024
 const RELIEF_SLOTS = 64
 /** Sessions end and handshakes are considered this often; their limits are in seconds. */
 const SLOW_TICK_US = 250_000
+/** Fills 1500 bytes, IPv4 and UDP included. */
+const MTU_DEFAULT = 1440
 
 /**
  * The whole protocol of one end. No I/O, no clock, no randomness but what is handed in. `handle…` tells what happened
@@ -127,6 +132,12 @@ export class Device {
   readonly egressSlots: EgressSlots
   /** Packets in order, for the TUN; has room for every slot there is. */
   readonly delivered: SlotRing
+  /** Paths are asked whether they carry inner packets of so many bytes, */
+  mtuWanted: number
+  /** ... this is what all of them do, */
+  mtuCarried: number
+  /** ... and so large are those that come: a path that carries less is not used. */
+  mtuPresent = 0
   /** When every socket had been read. */
   socketsReadAt: Instant = Number.NEGATIVE_INFINITY
 
@@ -164,6 +175,8 @@ export class Device {
     this.gate = new MacGate(env.primitives, this.identity.publicKey, env.random)
     this.seen = new SeenInitiations(env.primitives, env.random)
     this.slowTickAt = env.now
+    this.mtuWanted = config.mtu ?? MTU_DEFAULT
+    this.mtuCarried = this.mtuWanted
     this.links = config.links.map(
       (link, id) => new Link(id, link.name, link.weight, env.pool, BATCH_PACKETS * 2, this.drops),
     )
@@ -221,6 +234,13 @@ export class Device {
   handleWakeUpEnd(wakeUpUs: number, now: Instant): void {
     if (this.handshakeWorkUs > 0) this.gate.load.noteWork(this.handshakeWorkUs, wakeUpUs, now)
     this.handshakeWorkUs = 0
+  }
+
+  /** The TUN gives packets of up to `present` bytes, and would of up to `wanted` if every path carried them. */
+  handleMtu(wanted: number, present: number, now: Instant): void {
+    this.mtuWanted = wanted
+    this.mtuPresent = present
+    followMtu(this, now)
   }
 
   /** The endpoints of a peer, by its place in the configuration, are these by now: see {@link followEndpoints}. */

@@ -10,6 +10,8 @@ export type Event =
       reason: string
     }
   | { kind: 'path-left-out'; at: number; peer: string; path: string; leftOut: boolean }
+  /** The tunnel carries packets of up to `bytes` whole, as `path` does, which carries least. */
+  | { kind: 'mtu'; at: number; peer: string; path: string; bytes: number }
   | { kind: 'path-moved'; at: number; peer: string; path: string; from: string; to: string }
   | { kind: 'session'; at: number; peer: string; cipher: string; initiator: boolean; rekey: boolean }
   | { kind: 'session-ended'; at: number; peer: string; reason: string }

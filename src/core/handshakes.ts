@@ -17,7 +17,7 @@ import { copyAddress } from './address.js'
 import type { Device } from './device.js'
 import { Drop, type DropReason } from './drop-reasons.js'
 import type { Link } from './link.js'
-import { findPath } from './path-keeper.js'
+import { findPath } from './path-set.js'
 import type { Peer } from './peer.js'
 import type { Channel } from './session.js'
 

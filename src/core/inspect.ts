@@ -75,6 +75,7 @@ function inspectPath(path: Path, peer: Peer, now: Instant): PathSnapshot {
     owdDifferenceMs: known(owdDifferenceUs / 1000),
     lossOut: health.lossOut,
     lossIn: health.lossIn,
+    mtu: path.mtu.carries || undefined,
     bytesOut: path.bytesOut,
     bytesIn: path.bytesIn,
     packetsOut: path.packetsOut,

@@ -1,10 +1,10 @@
 /**
- * Opens, proves, watches and forgets the paths of one peer. A path's state is moved in one place, {@link moveTo};
+ * Opens, proves and watches the paths of one peer. A path's state is moved in one place, {@link moveTo};
  * everything else here decides when.
  */
 import { type DurationUs, type Instant, MILLISECOND, NEVER } from '../base/time.js'
-import { CHALLENGE_BYTES, FrameKind, PATH_IDS } from '../wire/message.js'
-import { copyAddress, formatAddress, sameRemote } from './address.js'
+import { CHALLENGE_BYTES, FrameKind } from '../wire/message.js'
+import { copyAddress, sameRemote } from './address.js'
 import { Challenges } from './challenges.js'
 import {
   ACTIVE_US,
@@ -18,19 +18,23 @@ import {
   SUSPECT_PROBE_US,
   SUSPECT_US_MAX,
 } from './constants.js'
+import type { Device } from './device.js'
 import { carriesData, type PathState } from './events.js'
 import type { Link } from './link.js'
-import { Path } from './path.js'
+import type { Path } from './path.js'
+import { INNER_MTU_MIN } from './path-mtu.js'
+import { addPath, findPath, forget, moveAddress } from './path-set.js'
 import type { Peer } from './peer.js'
 import { reinject } from './repair.js'
 import type { Channel, Session } from './session.js'
 import { startTrain } from './train.js'
+import { carriesAll, sendProbes, tellMtu } from './tunnel-mtu.js'
 
-/** Paths of one peer: as many as either end has ids for in a session. */
-const PATHS_MAX = PATH_IDS / 2
 /** How often paths are looked at while their peer is active / idle. */
 const HOUSEKEEP_ACTIVE_US = 5 * MILLISECOND
 const HOUSEKEEP_IDLE_US = 50 * MILLISECOND
+/** A path that loses much is asked this often whether it still carries large packets. */
+const MTU_VERIFY_US = 4_000 * MILLISECOND
 
 /** The only place where a path's state changes. */
 export function moveTo(path: Path, state: PathState, reason: string, now: Instant): void {
@@ -56,70 +60,17 @@ export function moveTo(path: Path, state: PathState, reason: string, now: Instan
   peer.housekeepAt = Math.min(peer.housekeepAt, now)
 }
 
-export function findPath(peer: Peer, link: Link, record: Uint32Array, at: number): Path | undefined {
-  return peer.paths.find((path) => path.link === link && sameRemote(path.remote, 0, record, at))
-}
-
-function addPath(peer: Peer, link: Link, remote: Uint32Array, configured: boolean, now: Instant): Path {
-  if (peer.paths.length === PATHS_MAX) forgetStalest(peer)
-  let id = 0
-  while (peer.paths.some((path) => path.id === id)) id++
-  const path = new Path(peer, id, link, remote, configured, now)
-  peer.paths.push(path)
-  peer.resequencer.forgetPath(id)
-  return path
-}
-
-/** The paths to the configured endpoints: each link has its first before any has its second, should there be too many. */
-export function addConfiguredPaths(peer: Peer, now: Instant): void {
-  for (const endpoint of peer.config.endpoints) {
-    for (const link of peer.device.links) {
-      if (peer.paths.length < PATHS_MAX) addPath(peer, link, endpoint, true, now)
+/** What the TUN gives has changed, or what it would: see {@link Device.handleMtu}. */
+export function followMtu(device: Device, now: Instant): void {
+  for (const peer of device.peers) {
+    for (const path of peer.paths) {
+      path.mtu.want(device.mtuWanted)
+      // It waited for that: its answer brings it up.
+      if (path.state === 'probing' && path.channel && carriesAll(path)) sendChallenge(path.channel, now)
     }
+    if (peer.paths.length > 0) peer.housekeepAt = Math.min(peer.housekeepAt, now)
   }
-}
-
-/**
- * The endpoints of a peer are these by now, as their names say. A path to another address goes on as long as it
- * carries; one that does not is tried at an endpoint that no path leads to. To be called again now and then.
- */
-export function followEndpoints(peer: Peer, endpoints: readonly Uint32Array[], now: Instant): void {
-  for (const link of peer.device.links) {
-    const configured = peer.paths.filter((path) => path.configured && path.link === link)
-    const isStale = ({ usable, remote }: Path): boolean =>
-      !usable && !endpoints.some((endpoint) => sameRemote(remote, 0, endpoint, 0))
-    const stale = configured.filter(isStale)
-    let count = configured.length
-    for (const endpoint of endpoints) {
-      if (findPath(peer, link, endpoint, 0)) continue
-      const path = stale.shift()
-      if (path) moveAddress(path, link, endpoint, now)
-      else if (count++ < endpoints.length && mayAdd(peer)) addPath(peer, link, endpoint, true, now)
-    }
-  }
-}
-
-/** Whether there is room for a configured path, or a learnt one to make room. */
-function mayAdd({ paths }: Peer): boolean {
-  return paths.length < PATHS_MAX || paths.some((path) => !path.configured)
-}
-
-/** Room for a new path: the learnt one that was silent for longest goes, else (all configured) the last. */
-function forgetStalest(peer: Peer): void {
-  let stalest = peer.paths.at(-1)!
-  for (const path of peer.paths) {
-    if (!path.configured && (stalest.configured || path.lastHeardAt < stalest.lastHeardAt)) stalest = path
-  }
-  forget(stalest)
-}
-
-function forget(path: Path): void {
-  const { peer } = path
-  peer.paths.splice(peer.paths.indexOf(path), 1)
-  for (const session of peer.sessions) {
-    for (const channel of session.channels) if (channel?.path === path) session.closeChannel(channel)
-  }
-  peer.pathsChanged()
+  tellMtu(device, now)
 }
 
 /** The initiator of a new session opens a channel for every path there is, and proves each. */
@@ -155,6 +106,7 @@ export function sendChallenge(channel: Channel, now: Instant): void {
   const { device } = channel.path.peer
   const challenge = channel.challenges.make(device.random, now)
   device.control.begin().frame(FrameKind.PathChallenge, challenge).sendOn(channel, false, now)
+  sendProbes(channel, now)
   // While no path is well nothing else asks, and a far end that lost our session answers no challenge either.
   const { peer } = channel.path
   if (!peer.paths.some((path) => path.usable)) peer.asked(now)
@@ -182,7 +134,12 @@ export function handleChallengeAnswer(
   now: Instant,
 ): void {
   const { path } = channel
-  const { candidate } = path
+  const { candidate, mtu } = path
+  if (mtu.onAnswer(body, now)) {
+    tellMtu(path.peer.device, now)
+    if (path.channel === channel) comeUp(path, channel, now)
+    return
+  }
   const sentAt = channel.challenges.sentAtOf(body)
   if (
     candidate &&
@@ -191,19 +148,34 @@ export function handleChallengeAnswer(
     !Number.isNaN(candidate.challenges.sentAtOf(body))
   ) {
     moveAddress(path, candidate.link, candidate.remote, now)
+    mtu.verify(path.health.lossOut, now)
     join(channel, now)
   } else if (!Number.isNaN(sentAt) && path.link === link && sameRemote(path.remote, 0, addresses, at)) {
     if (path.state === 'probing' || path.state === 'down') {
       path.health.rtt.update(now - sentAt, now)
     }
+    mtu.onSmallAnswer(sentAt, now)
     join(channel, now)
   } else {
     return
   }
-  if (!carriesData(path.state)) {
-    path.health.progressAt = now
+  comeUp(path, channel, now)
+}
+
+/** `path` has answered: it is used from now on, if it carries what the TUN gives. */
+function comeUp(path: Path, channel: Channel, now: Instant): void {
+  if (carriesData(path.state)) return
+  const { mtu } = path
+  path.health.progressAt = now
+  if (carriesAll(path)) {
+    // Before it was away it carried that; it may lead another way now.
+    if (path.state === 'down') mtu.verify(0, now)
     moveTo(path, 'up', path.state === 'probing' ? 'answered' : 'answers again', now)
     startTrain(path.peer.device, channel, now)
+  } else if (path.state === 'probing') {
+    path.reason = 'answers, and is asked what it carries whole'
+  } else if (!mtu.tooNarrow || now >= mtu.dueAt) {
+    moveTo(path, 'probing', 'answers, and is asked what it carries whole', now)
   }
 }
 
@@ -241,22 +213,6 @@ export function roam(channel: Channel, link: Link, addresses: Uint32Array, at: n
     .send(channel, link, asked.remote, false, now)
 }
 
-function moveAddress(path: Path, link: Link, remote: Uint32Array, now: Instant): void {
-  const from = formatAddress(path.remote)
-  path.link = link
-  path.remote = remote
-  path.candidate = undefined
-  path.movedAt = now
-  path.peer.device.emit({
-    kind: 'path-moved',
-    at: now,
-    peer: path.peer.name,
-    path: path.name,
-    from,
-    to: formatAddress(remote),
-  })
-}
-
 /** Looks at every path; called at peer.housekeepAt, which it sets anew. */
 export function housekeep(peer: Peer, now: Instant): void {
   const active = now - peer.activeAt < ACTIVE_US
@@ -265,7 +221,7 @@ export function housekeep(peer: Peer, now: Instant): void {
     const path = peer.paths[i]!
     settleChannel(path)
     if (forgettable(path, now)) {
-      forget(path)
+      forget(path, now)
       continue
     }
     if (path.channel === undefined) {
@@ -275,9 +231,10 @@ export function housekeep(peer: Peer, now: Instant): void {
     } else if (path.state === 'suspect') {
       watchSuspect(path, now)
     } else if (carriesData(path.state)) {
+      if (now >= path.mtu.dueAt && (active || path.mtu.isOpen)) findMtu(path, now)
       watch(path, active, now)
-    } else if (now - path.channel.challenges.lastSentAt >= CHALLENGE_RETRY_US) {
-      sendChallenge(path.channel, now)
+    } else {
+      watchProbing(path, now)
     }
     joinNewer(path, now)
   }
@@ -311,6 +268,30 @@ function forgettable(path: Path, now: Instant): boolean {
   )
   if (!known) return true
   return path.state === 'down' && now - path.since > FORGET_PATH_US
+}
+
+/** It has answered once; before it is used it has to show what it carries whole. */
+function watchProbing(path: Path, now: Instant): void {
+  const channel = path.channel!
+  if (now >= path.mtu.dueAt) findMtu(path, now)
+  if (path.state !== 'probing') return
+  if (now - Math.max(path.since, path.health.progressAt) > proofUsMax(path.peer)) {
+    moveTo(path, 'down', 'no further answer', now)
+  } else if (now - channel.challenges.lastSentAt >= CHALLENGE_RETRY_US) {
+    sendChallenge(channel, now)
+  }
+}
+
+/** It is time to judge what came of the probes on `path`, or for others. */
+function findMtu(path: Path, now: Instant): void {
+  const { mtu } = path
+  mtu.review(now)
+  tellMtu(path.peer.device, now)
+  if (mtu.tooNarrow && path.state !== 'down') {
+    moveTo(path, 'down', `answers, but carries no packets of ${INNER_MTU_MIN} bytes whole`, now)
+  } else if (now >= mtu.dueAt || (path.state === 'probing' && carriesAll(path))) {
+    sendChallenge(path.channel!, now)
+  }
 }
 
 /** Challenges that went unanswered on channels of a session, where the path has no channel at all yet. */
@@ -380,6 +361,9 @@ function watch(path: Path, active: boolean, now: Instant): void {
   } else if (now - path.lastSentAt >= (active ? HEARTBEAT_ACTIVE_US : peer.config.keepaliveUs)) {
     sendHeartbeat(channel, now)
   }
+  // What is large may be all that is lost.
+  if (active && health.lossy && now - path.mtu.verifiedAt > MTU_VERIFY_US)
+    path.mtu.verify(health.lossOut, now)
   if (path.state === 'up' && health.lossy) {
     moveTo(path, 'lossy', `${(health.lossOut * 100).toFixed(0)} % of packets lost`, now)
   } else if (path.state === 'up' && health.late) {

@@ -7,7 +7,14 @@ import type { Peer } from './peer.js'
 const STEP_US = SECOND / 4
 
 function makePath(): Path {
-  return new Path({} as Peer, 0, { name: 'dsl', weight: 1 } as Link, new Uint32Array(10), true, 0)
+  return new Path(
+    { device: { mtuWanted: 1440 } } as Peer,
+    0,
+    { name: 'dsl', weight: 1 } as Link,
+    new Uint32Array(10),
+    true,
+    0,
+  )
 }
 
 /** Sends at a steady rate for some seconds; returns the time at the end. */

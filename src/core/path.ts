@@ -5,6 +5,7 @@ import { carriesData, type PathState } from './events.js'
 import { HealthMonitor } from './health-monitor.js'
 import type { Link } from './link.js'
 import { Pacer } from './pacer.js'
+import { PathMtu } from './path-mtu.js'
 import type { Peer } from './peer.js'
 import { RateEstimator } from './rate-estimator.js'
 import type { Channel } from './session.js'
@@ -27,6 +28,7 @@ export class Path {
   readonly health = new HealthMonitor()
   readonly pacer = new Pacer()
   readonly rate: RateEstimator
+  readonly mtu: PathMtu
   /** Bulk waited because it was at its in-flight cap, since the rate was last looked at. */
   capped = false
   /** Gets no bulk at present, since the sum is greater without it: see far-paths.ts. */
@@ -85,6 +87,7 @@ export class Path {
     this.since = now
     this.measuredAt = now
     this.rate = new RateEstimator(id * DRAIN_STAGGER_US)
+    this.mtu = new PathMtu(peer.device.mtuWanted)
   }
 
   /** Sends on `channel` from now on. */

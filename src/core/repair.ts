@@ -4,6 +4,7 @@
  * sent again on the others.
  */
 import { type Instant, MILLISECOND } from '../base/time.js'
+import { PROBE_TICKET } from './control.js'
 import type { Device } from './device.js'
 import { PacketClass } from './flow-table.js'
 import type { Path } from './path.js'
@@ -60,8 +61,9 @@ export function settleReported(
       newestSentAt - sent.sentAt(counter) >= health.reorderingUs ||
       newest - counter >= REORDERING_PACKETS
     ) {
-      channel.lately[channel.latelyNext++ % channel.lately.length] = counter
       const slot = sent.lost(counter)
+      if (sent.ticketOf(counter) === PROBE_TICKET) continue
+      channel.lately[channel.latelyNext++ % channel.lately.length] = counter
       lost++
       fates++
       if (slot >= 0) sendAgain(device, path, slot, now)

@@ -139,7 +139,10 @@ function handlePathFeedback(
     channel.reportedPacketsLow = packets
     channel.reportedBytesLow = bytes
     channel.bytesArrived += receivedBytes + received * OUTER_BYTES
-    if (channel.reportedNewest >= channel.lossFrom) health.onSent(span, span - received, now)
+    // A probe may have been too large for the path, which is no loss.
+    const lost = span - received
+    const excused = Math.min(lost, channel.takeProbes(newest))
+    if (channel.reportedNewest >= channel.lossFrom) health.onSent(span - excused, lost - excused, now)
     const owdUs = view.getInt32(at + FeedbackPath.owdMin, true)
     if (owdUs !== OWD_UNKNOWN) health.onOwd(owdUs)
     // Only an answer by the same way back tells the path's round trip: others mix it with the other path's.

@@ -40,6 +40,8 @@ export class Channel {
   get waiting(): boolean {
     return this.newestAsking > this.reportedNewest
   }
+  /** Counters of probes of which nothing is reported yet, see path-mtu.ts. */
+  readonly probes: number[] = []
   /** Counters lately taken for lost: one that comes after all was only late, see repair.ts. */
   readonly lately = new Float64Array(LATELY_LOST).fill(-1)
   latelyNext = 0
@@ -99,6 +101,15 @@ export class Channel {
     if (!this.waiting) this.askingSince = now
     this.newestAsking = next - 1
     this.askedAt = now
+  }
+
+  /** Forgets the probes up to `newest`, as a report of it came; returns how many. */
+  takeProbes(newest: number): number {
+    const { probes } = this
+    let count = 0
+    while (count < probes.length && probes[count]! <= newest) count++
+    if (count > 0) probes.splice(0, count)
+    return count
   }
 
   /** The other end reported `newest`: what is still unreported is younger. */

@@ -91,6 +91,8 @@ export interface PathSnapshot {
   readonly owdDifferenceMs?: number | undefined
   readonly lossOut?: number | undefined
   readonly lossIn?: number | undefined
+  /** The largest inner packet that it carries whole, as far as the tunnel wants to know. Undefined until found out. */
+  readonly mtu?: number | undefined
   /** Bytes and datagrams on the wire, without IP and UDP headers. */
   readonly bytesOut: number
   readonly bytesIn: number

@@ -13,7 +13,8 @@ import { type Channel, OUTER_BYTES, type Session } from './session.js'
 const FIRST_PACKETS = 10
 const SECOND_PACKETS = 32
 const SECOND_FROM_BYTES_PER_SEC = 15e6 / 8
-const PACKET_BYTES = 1_390
+/** As long as data with an inner packet of so many bytes, where the path carries that. */
+const PACKET_BYTES = 1_382
 /** A train of which less came tells nothing. */
 const ARRIVED_SHARE_MIN = 0.5
 /** A report may be lost: it goes with so many feedback frames. */
@@ -87,11 +88,12 @@ function sendTrain(device: Device, channel: Channel, packets: number, now: Insta
   const { path } = channel
   path.trains++
   const body = new Uint8Array([path.trains, packets])
+  const bytes = Math.min(PACKET_BYTES, path.mtu.carries)
   for (let i = 0; i < packets; i++) {
     device.control
       .begin()
       .frame(FrameKind.Train, body)
-      .padTo(PACKET_BYTES - i)
+      .padTo(bytes - i)
       .sendOn(channel, true, now)
   }
 }

@@ -24,6 +24,9 @@ try {
       case 'endpoints':
         loop.setEndpoints(request.records)
         break
+      case 'mtu':
+        loop.setMtu(request.wanted, request.present)
+        break
       case 'stop':
         loop.close()
         say({ kind: 'stopped' })

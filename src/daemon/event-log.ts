@@ -45,6 +45,8 @@ export function describeEvent(event: Event): string {
       return `${event.from} → ${event.to}: ${event.reason}`
     case 'path-left-out':
       return event.leftOut ? 'left out: the others carry more without it' : 'tried again beside the others'
+    case 'mtu':
+      return `carries packets of up to ${event.bytes} bytes whole, so that is the tunnel's MTU at most`
     case 'path-moved':
       return `the other end moved from ${event.from} to ${event.to}`
     case 'session':

@@ -8,8 +8,8 @@ import type { Routes } from './routes.js'
 const RESOLVE_MS = 30_000
 
 /**
- * Keeps a running tunnel in step with what changes around it: devices that come back, gateways, and the addresses of
- * endpoints that are given by name, with the MTU that fits them.
+ * Keeps a running tunnel in step with what changes around it: devices that come back, gateways, the addresses of
+ * endpoints that are given by name, and the MTU that fits them and all paths.
  */
 export function follow(
   { plane, routes, endpoints }: { plane: Plane; routes: Routes; endpoints: Endpoints },
@@ -17,7 +17,8 @@ export function follow(
 ): { close(): Promise<void> } {
   let told: string | undefined
   const setRoutes = async (): Promise<void> => {
-    const problem = await routes.refresh(endpoints.addresses)
+    const problem = await routes.refresh(endpoints.addresses, plane.mtuCarried)
+    plane.setMtu(routes.mtuWanted, routes.mtu)
     if (problem !== undefined && problem !== told) {
       log.warn(`the routes to the endpoints do not follow: ${problem}`)
     }
@@ -40,8 +41,13 @@ export function follow(
   }
   const timer = endpoints.haveNames ? setInterval(() => void resolve(), RESOLVE_MS) : undefined
 
+  plane.setMtu(routes.mtuWanted, routes.mtu)
+  plane.onMtuCarried = () => void setRoutes()
+  if (plane.mtuCarried < routes.mtu) void setRoutes()
+
   return {
     close: async () => {
+      plane.onMtuCarried = () => {}
       clearInterval(timer)
       await watch.close()
     },

@@ -145,6 +145,12 @@ export class Loop {
     this.wake(false)
   }
 
+  /** The TUN's MTU, and what it would be by the configuration and the devices alone. */
+  setMtu(wanted: number, present: number): void {
+    this.device.handleMtu(wanted, present, monotonicNow())
+    this.wake(false)
+  }
+
   /** Says goodbye to the peers and gives everything back. */
   close(): void {
     if (this.closed) return

@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ExitStatus, OperatorError } from '../base/errors.js'
-import { formatHostPort, formatIpAddress, isUnspecified } from '../base/ip-address.js'
+import { formatHostPort, formatIpAddress, type IpAddress, isUnspecified } from '../base/ip-address.js'
 import type { Config } from '../config/schema.js'
 import { CONTROL_FOLDER } from '../control/client.js'
 import { type Log, makeLog } from '../control/log.js'
@@ -13,6 +13,7 @@ import { hookEnvironment, runHooks } from './hooks.js'
 import { Plane } from './plane.js'
 import type { PlaneConfig } from './plane-messages.js'
 import { raisePriority } from './priority.js'
+import { tunMtu } from './route-plan.js'
 import { applyRoutes, removeLeftRoutes } from './routes.js'
 import { snapshotter } from './snapshotter.js'
 
@@ -39,7 +40,7 @@ export async function runDaemon(config: Config, options: { file: string }): Prom
     await endpoints.resolve()
     const { records, addresses } = endpoints
     const events = new EventLog(log)
-    const plane = await Plane.start(planeConfig(config, records), (list, startedAt) =>
+    const plane = await Plane.start(planeConfig(config, records, addresses), (list, startedAt) =>
       events.add(list, startedAt),
     )
     undo.push({ what: 'data plane', run: () => plane.stop() })
@@ -127,7 +128,7 @@ function untilSignal(onFurther: (name: string) => void): {
   }
 }
 
-function planeConfig(config: Config, records: Uint32Array[][]): PlaneConfig {
+function planeConfig(config: Config, records: Uint32Array[][], endpoints: IpAddress[]): PlaneConfig {
   const sockets = socketsFor(config)
   return {
     tunName: config.interface.name,
@@ -139,6 +140,7 @@ function planeConfig(config: Config, records: Uint32Array[][]): PlaneConfig {
       privateKey: config.interface.privateKey,
       scheduler: config.scheduler,
       policy: config.policy,
+      mtu: tunMtu({ config, endpoints, linkMtus: [] }),
       links: sockets.map(({ name, weight }) => ({ name, weight })),
       peers: config.peers.map((peer, i) => ({
         name: peer.name,

@@ -20,6 +20,8 @@ export type PlaneRequest =
   | { kind: 'rebind' }
   /** Address records (base/datagram-batch.ts) by peer. */
   | { kind: 'endpoints'; records: Uint32Array[][] }
+  /** The TUN has an MTU of `present`; it would have `wanted` if every path carried such packets whole. */
+  | { kind: 'mtu'; wanted: number; present: number }
   | { kind: 'stop' }
 
 /** What the data plane shows of itself. */

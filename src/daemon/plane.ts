@@ -12,6 +12,9 @@ const STOP_MS_MAX = 1_000
 export class Plane {
   private readonly waiting = new Map<number, (figures: PlaneFigures) => void>()
   private nextId = 1
+  /** What all paths carry whole, as far as that is known, and who wants to know when it changes. */
+  mtuCarried = Number.POSITIVE_INFINITY
+  onMtuCarried: () => void = () => {}
 
   private constructor(
     private readonly worker: Worker,
@@ -58,6 +61,7 @@ export class Plane {
             break
           case 'events':
             onEvents(message.events, message.startedAt)
+            plane?.noteMtu(message.events)
             break
           case 'stopped':
             stopped = true
@@ -65,6 +69,14 @@ export class Plane {
         }
       })
     })
+  }
+
+  private noteMtu(events: readonly Event[]): void {
+    for (const event of events) {
+      if (event.kind !== 'mtu') continue
+      this.mtuCarried = event.bytes
+      this.onMtuCarried()
+    }
   }
 
   figures(): Promise<PlaneFigures> {
@@ -90,6 +102,11 @@ export class Plane {
   /** The peers' endpoints, as their names resolve now: address records by peer. */
   setEndpoints(records: Uint32Array[][]): void {
     this.request({ kind: 'endpoints', records })
+  }
+
+  /** The TUN's MTU, and what it would be by the configuration and the devices alone: paths are asked for that. */
+  setMtu(wanted: number, present: number): void {
+    this.request({ kind: 'mtu', wanted, present })
   }
 
   async stop(): Promise<void> {

@@ -23,7 +23,7 @@ const BACKSTOP_METRIC = 2_147_483_647
 const TUN_QUEUE_PACKETS = 2000
 /** What a packet gets around it: 32 bytes of ours, 8 of UDP, and those of IP. */
 const OUTER_BYTES = { 4: 60, 6: 80 } as const
-/** Of a way whose devices are not ours to ask, and of no device is more taken. */
+/** More is taken of no device, nor of a way before it is known. */
 const USUAL_MTU = 1500
 /** The least that IPv6 runs over (RFC 8200 section 5). */
 const TUN_MTU_MIN = 1280
@@ -64,7 +64,10 @@ export interface RouteInput {
   readonly linkMtus: readonly number[]
 }
 
-/** The TUN's MTU: what the configuration says, or what fits all outer addresses and the devices of the links. */
+/**
+ * The largest MTU that the TUN may have: what the configuration says, or what fits all outer addresses and the devices of
+ * the links. What the ways behind those carry is for the core to find out.
+ */
 export function tunMtu({
   config,
   endpoints,

@@ -73,6 +73,7 @@ describe.runIf(canMakeNamespaces())('routes in a namespace', () => {
     rmSync(folder, { recursive: true, force: true })
   })
 
+  const carried = Number.POSITIVE_INFINITY
   const apply = (config: Config) => applyRoutes({ config, device: 't0', endpoints }, { stateFile, run })
 
   it('sets a default route that does not loop, and takes everything back', async () => {
@@ -93,17 +94,17 @@ describe.runIf(canMakeNamespaces())('routes in a namespace', () => {
   it('follows a gateway that changes', async () => {
     const routes = await apply(configOf('0.0.0.0/0'))
     setUp('route replace default via 10.2.0.9 dev v1 metric 100')
-    expect(await routes.refresh(endpoints)).toBeUndefined()
+    expect(await routes.refresh(endpoints, carried)).toBeUndefined()
     expect(ip('route', 'get', '198.51.100.1', 'oif', 'v1')).toContain('via 10.2.0.9 dev v1')
     // Down and up again: the kernel has removed the pin, the plan is as before at the end.
     setUp('link set v1 down')
-    expect(await routes.refresh(endpoints)).toBeUndefined()
+    expect(await routes.refresh(endpoints, carried)).toBeUndefined()
     expect(ip('route', 'show', 'proto', '112')).not.toContain('v1')
     setUp('link set v1 up', 'route add default via 10.2.0.9 dev v1 metric 100')
-    expect(await routes.refresh(endpoints)).toBeUndefined()
+    expect(await routes.refresh(endpoints, carried)).toBeUndefined()
     expect(ip('route', 'show', 'proto', '112')).toContain('198.51.100.1 via 10.2.0.9 dev v1')
     const before = ip('route', 'show', 'proto', '112')
-    expect(await routes.refresh(endpoints)).toBeUndefined()
+    expect(await routes.refresh(endpoints, carried)).toBeUndefined()
     expect(ip('route', 'show', 'proto', '112')).toBe(before)
     await routes.close()
     expect(ip('route', 'show', 'proto', '112')).toBe('')
@@ -112,18 +113,28 @@ describe.runIf(canMakeNamespaces())('routes in a namespace', () => {
   it('gives the device the MTU that fits an endpoint that turns out to be IPv6, and the devices', async () => {
     const routes = await apply(configOf('0.0.0.0/0'))
     expect(routes.mtu).toBe(1440)
-    expect(await routes.refresh([...endpoints, parseIpAddress('2001:db8::7')!])).toBeUndefined()
+    expect(await routes.refresh([...endpoints, parseIpAddress('2001:db8::7')!], carried)).toBeUndefined()
     expect(routes.mtu).toBe(1420)
     expect(ip('link', 'show', 't0')).toContain('mtu 1420')
-    expect(await routes.refresh(endpoints)).toBeUndefined()
+    expect(await routes.refresh(endpoints, carried)).toBeUndefined()
     expect(ip('link', 'show', 't0')).toContain('mtu 1440')
     setUp('link set v1 mtu 1492')
-    expect(await routes.refresh(endpoints)).toBeUndefined()
+    expect(await routes.refresh(endpoints, carried)).toBeUndefined()
     expect(ip('link', 'show', 't0')).toContain('mtu 1432')
     // It will be back.
     setUp('link del v1')
-    expect(await routes.refresh(endpoints)).toBeUndefined()
+    expect(await routes.refresh(endpoints, carried)).toBeUndefined()
     expect(routes.mtu).toBe(1432)
+    await routes.close()
+  })
+
+  it('gives the device what all paths carry whole, and no more than the configuration says', async () => {
+    const routes = await apply(configOf('0.0.0.0/0'))
+    expect(await routes.refresh(endpoints, 1392)).toBeUndefined()
+    expect(ip('link', 'show', 't0')).toContain('mtu 1392')
+    expect(routes).toMatchObject({ mtu: 1392, mtuWanted: 1440 })
+    expect(await routes.refresh(endpoints, 1900)).toBeUndefined()
+    expect(ip('link', 'show', 't0')).toContain('mtu 1440')
     await routes.close()
   })
 
@@ -138,7 +149,7 @@ describe.runIf(canMakeNamespaces())('routes in a namespace', () => {
     const before = ip('route', 'show', 'proto', '112')
     expect(before).not.toBe('')
     hangs = true
-    expect(await routes.refresh(endpoints)).toContain('was cut off: ip was ended by SIGTERM')
+    expect(await routes.refresh(endpoints, carried)).toContain('was cut off: ip was ended by SIGTERM')
     expect(ip('route', 'show', 'proto', '112')).toBe(before)
     await routes.close()
     expect(ip('route', 'show', 'proto', '112')).toBe('')
@@ -154,11 +165,11 @@ describe.runIf(canMakeNamespaces())('routes in a namespace', () => {
     const routes = await apply(configOf('0.0.0.0/0'))
     setUp('link set v1 down', 'link set v1 up', 'route add default via 10.2.0.1 dev v1 metric 100')
     lines.length = 0
-    expect(await routes.refresh(endpoints)).toBeUndefined()
+    expect(await routes.refresh(endpoints, carried)).toBeUndefined()
     expect(lines).toEqual(['route replace 198.51.100.1/32 via 10.2.0.1 dev v1 proto 112 metric 701'])
     expect(ip('route', 'show', 'proto', '112')).toContain('198.51.100.1 via 10.2.0.1 dev v1')
     lines.length = 0
-    expect(await routes.refresh(endpoints)).toBeUndefined()
+    expect(await routes.refresh(endpoints, carried)).toBeUndefined()
     expect(lines).toEqual([])
     await routes.close()
     expect(ip('route', 'show', 'proto', '112')).toBe('')
@@ -172,7 +183,7 @@ describe.runIf(canMakeNamespaces())('routes in a namespace', () => {
     }
     const routes = await apply(configOf('0.0.0.0/0'))
     setUp('route replace default via 10.2.0.9 dev v1 metric 100')
-    expect(await routes.refresh(endpoints)).toContain('interrupted')
+    expect(await routes.refresh(endpoints, carried)).toContain('interrupted')
     expect(ip('route', 'show', 'proto', '112')).toContain('198.51.100.1 via 10.2.0.9 dev v1')
     await routes.close()
     expect(ip('route', 'show', 'proto', '112')).toBe('')

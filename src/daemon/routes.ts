@@ -28,12 +28,14 @@ export interface Routes {
   readonly notes: readonly string[]
   /** The TUN's MTU. */
   readonly mtu: number
+  /** What it would be if every path carried such packets whole. */
+  readonly mtuWanted: number
   /**
-   * Pins the endpoints anew and sets the MTU that fits them: to be called when the kernel says that routes, addresses or
-   * devices changed, or when an endpoint's name resolves to something else. Does nothing when nothing changed. Never throws;
-   * returns what could not be set.
+   * Pins the endpoints anew and sets the MTU that fits them, and `carried`, which all paths carry whole: to be called when
+   * the kernel says that routes, addresses or devices changed, when an endpoint's name resolves to something else, or more
+   * is known of the paths. Does nothing when nothing changed. Never throws; returns what could not be set.
    */
-  refresh(endpoints: RouteInput['endpoints']): Promise<string | undefined>
+  refresh(endpoints: RouteInput['endpoints'], carried: number): Promise<string | undefined>
   /** Takes everything back, in reverse order. May be called again. Never throws. */
   close(): Promise<void>
 }
@@ -55,7 +57,8 @@ export async function applyRoutes(
   const linkMtus = await links.read()
   const plan = planRoutes({ ...given, kernelRoutes: present, linkMtus })
   let pins = plan.pins
-  let mtu = tunMtu({ ...given, linkMtus })
+  let mtuWanted = tunMtu({ ...given, linkMtus })
+  let mtu = mtuWanted
   let closed = false
   // Refreshing and closing follow one another, whatever the caller does.
   let last: Promise<unknown> = Promise.resolve()
@@ -80,12 +83,16 @@ export async function applyRoutes(
     get mtu() {
       return mtu
     },
-    refresh: (endpoints) =>
+    get mtuWanted() {
+      return mtuWanted
+    },
+    refresh: (endpoints, carried) =>
       inTurn(async () => {
         if (closed) return undefined
         try {
           const linkMtus = await links.read()
-          const fitting = tunMtu({ ...given, endpoints, linkMtus })
+          mtuWanted = tunMtu({ ...given, endpoints, linkMtus })
+          const fitting = Math.min(mtuWanted, carried)
           if (fitting !== mtu) {
             const command = `link set dev ${given.device} mtu ${fitting}`
             await execute(run, [{ command, undo: '' }])
