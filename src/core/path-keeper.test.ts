@@ -191,17 +191,19 @@ test('sixteen links are used, as many as there are ids for, and not asked for an
 })
 
 test('a path that carries less comes up once that is known, and what finds it out is no loss', () => {
-  // Frames of 1492 bytes of IP, of which 60 are around a packet inside.
-  const line = { delayUs: 20_000, frameBytesMax: 1492 + 14 }
+  // Of IP, of which 60 bytes are around a packet inside.
+  const line = { delayUs: 20_000, frameBytesMax: 1400 + 14 }
   const both = world([{ name: 'wide' }, { name: 'narrow', up: { ...line }, down: { ...line } }])
   both.run(10 * SECOND)
   for (const host of [both.client, both.server]) {
     const { device, events } = host.end
-    expect(device.mtuCarried).toBe(1432)
+    expect(device.mtuCarried).toBe(1340)
     const [wide, narrow] = device.peers[0]!.paths
-    expect([wide!.mtu.carries, narrow!.mtu.carries]).toEqual([1440, 1432])
+    expect([wide!.mtu.carries, narrow!.mtu.carries]).toEqual([1440, 1340])
     expect([wide!.state, narrow!.state]).toEqual(['up', 'up'])
     expect(narrow!.health.lossOut).toBe(0)
+    // The second is sent when the first, which has to fit, was reported.
+    expect(narrow!.trains).toBe(2)
     const of = events.filter(({ event }) => 'path' in event && event.path === narrow!.name)
     expect(of.map(({ event }) => event.kind)).toEqual(['mtu', 'path-state'])
     expect(of[0]!.at).toBeLessThan(2 * SECOND)
