@@ -2,8 +2,8 @@ import type { RandomSource } from '../base/prng.js'
 import { type Instant, NEVER } from '../base/time.js'
 import { CHALLENGE_BYTES } from '../wire/message.js'
 
-/** So many challenges may be under way: repeated every 250 ms, an answer may take a second. */
-const UNDER_WAY = 4
+/** So many challenges may be under way: repeated every 250 ms, an answer may take two seconds. */
+const UNDER_WAY = 8
 
 /**
  * The last challenges sent to one address and when. Each has random bytes of its own, so that an answer tells the

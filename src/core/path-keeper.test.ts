@@ -167,6 +167,9 @@ test('an end whose own address changes sends from the new one as soon as it is a
   expect(client.end.device.peers[0]!.paths[0]!.state).toBe('down')
   client.end.device.handleEndpoints(0, [moved], client.end.local(one.clock.now))
   one.run(32 * SECOND)
+  // What was lost at the former address says nothing of this one.
+  expect(states(one, 'one')).toEqual(['up', 'suspect', 'down', 'probing', 'up'])
+  expect(client.end.device.peers[0]!.paths[0]!.health.lossOut).toBe(0)
   const flow = new DatagramFlow(one.clock, one.ledger, server, client, {
     name: 'back',
     bytes: 500,
@@ -188,80 +191,6 @@ test('sixteen links are used, as many as there are ids for, and not asked for an
       expect(rekeys).toBe(0)
     }
   }
-})
-
-test('a path that carries less comes up once that is known, and what finds it out is no loss', () => {
-  // Of IP, of which 60 bytes are around a packet inside.
-  const line = { delayUs: 20_000, frameBytesMax: 1400 + 14 }
-  const both = world([{ name: 'wide' }, { name: 'narrow', up: { ...line }, down: { ...line } }])
-  both.run(10 * SECOND)
-  for (const host of [both.client, both.server]) {
-    const { device, events } = host.end
-    expect(device.mtuCarried).toBe(1340)
-    const [wide, narrow] = device.peers[0]!.paths
-    expect([wide!.mtu.carries, narrow!.mtu.carries]).toEqual([1440, 1340])
-    expect([wide!.state, narrow!.state]).toEqual(['up', 'up'])
-    expect(narrow!.health.lossOut).toBe(0)
-    // The second is sent when the first, which has to fit, was reported.
-    expect(narrow!.trains).toBe(2)
-    const of = events.filter(({ event }) => 'path' in event && event.path === narrow!.name)
-    expect(of.map(({ event }) => event.kind)).toEqual(['mtu', 'path-state'])
-    expect(of[0]!.at).toBeLessThan(2 * SECOND)
-  }
-})
-
-test('a path waits until the TUN gives what it carries', () => {
-  const line = { delayUs: 20_000, frameBytesMax: 1492 + 14 }
-  const one = world([{ name: 'narrow', up: { ...line }, down: { ...line } }])
-  const { end } = one.client
-  const now = () => end.local(one.clock.now)
-  one.run(100 * MILLISECOND)
-  end.device.handleMtu(1440, 1440, now())
-  one.run(5 * SECOND)
-  expect(end.device.mtuCarried).toBe(1432)
-  expect(end.device.peers[0]!.paths[0]!.state).toBe('probing')
-  end.device.handleMtu(1440, 1432, now())
-  one.run(5.1 * SECOND)
-  expect(end.device.peers[0]!.paths[0]!.state).toBe('up')
-})
-
-test('a path that suddenly carries less is followed, and left when it carries too little', () => {
-  const line = { delayUs: 20_000, rateBytesPerSec: 2_500_000, queueUsMax: 100 * MILLISECOND }
-  const one = world([
-    { name: 'wide', up: { ...line }, down: { ...line } },
-    { name: 'narrow', up: { ...line }, down: { ...line } },
-  ])
-  const { device } = one.client.end
-  const narrow = one.line(1).up!.parameters
-  const flow = (name: string, bytes: number, from: number, until: number) =>
-    new DatagramFlow(one.clock, one.ledger, one.client, one.server, {
-      name,
-      bytes,
-      intervalUs: 400,
-      from,
-      until,
-      ordered: true,
-    })
-  flow('before', 1440, SECOND, 6 * SECOND)
-  one.clock.call(3 * SECOND, () => {
-    narrow.frameBytesMax = 1400 + 14
-  })
-  // What is too large already waits for a second at most.
-  one.run(8 * SECOND)
-  expect(device.mtuCarried).toBe(1340)
-  const { counts } = one.line(1).up!
-  const { tooLarge, passed } = counts
-  flow('after', 1340, 8 * SECOND, 10 * SECOND)
-  one.run(11 * SECOND)
-  expect(device.peers[0]!.paths[1]!.state).toBe('up')
-  expect(counts.passed - passed).toBeGreaterThan(1000)
-  expect(counts.tooLarge).toBe(tooLarge)
-  narrow.frameBytesMax = 1300 + 14
-  flow('later', 1340, 11 * SECOND, 16 * SECOND)
-  one.run(16 * SECOND)
-  const { state, reason } = device.peers[0]!.paths[1]!
-  expect([state, reason]).toEqual(['down', 'answers, but carries no packets of 1280 bytes whole'])
-  expect(device.mtuCarried).toBe(1440)
 })
 
 test('of several challenges in one packet one is answered: its source may be forged', () => {

@@ -28,7 +28,7 @@ import type { Peer } from './peer.js'
 import { reinject } from './repair.js'
 import type { Channel, Session } from './session.js'
 import { startTrain } from './train.js'
-import { carriesAll, sendProbes, tellMtu } from './tunnel-mtu.js'
+import { carriesAll, sendProbe, tellMtu } from './tunnel-mtu.js'
 
 /** How often paths are looked at while their peer is active / idle. */
 const HOUSEKEEP_ACTIVE_US = 5 * MILLISECOND
@@ -49,14 +49,18 @@ export function moveTo(path: Path, state: PathState, reason: string, now: Instan
     path.health.suspectedAt = now
     path.health.suspectCounter = path.channel?.sent.next ?? 0
   }
-  if (from === 'down' && carriesData(state)) {
+  if (carriesData(state) && !carriesData(from) && from !== 'suspect') {
     path.health.forgetLoss()
     if (path.channel) path.channel.lossFrom = path.channel.sent.next
   }
   peer.pathsChanged()
   if (state === 'suspect') reinject(peer.device, path, now)
-  if (carriesData(state) && (from === 'suspect' || from === 'down'))
+  if (carriesData(state) && !carriesData(from) && path.health.suspectedAt !== Number.NEGATIVE_INFINITY)
     path.rate.onReturn(now - path.health.suspectedAt > 300 * MILLISECOND)
+  if (state === 'down') {
+    path.mtu.abandon(now)
+    tellMtu(peer.device, now)
+  }
   peer.housekeepAt = Math.min(peer.housekeepAt, now)
 }
 
@@ -106,7 +110,8 @@ export function sendChallenge(channel: Channel, now: Instant): void {
   const { device } = channel.path.peer
   const challenge = channel.challenges.make(device.random, now)
   device.control.begin().frame(FrameKind.PathChallenge, challenge).sendOn(channel, false, now)
-  sendProbes(channel, now)
+  channel.path.mtu.onSmallSent(channel.path.health.rtt.smoothedUs || 0, now)
+  sendProbe(channel, now)
   // While no path is well nothing else asks, and a far end that lost our session answers no challenge either.
   const { peer } = channel.path
   if (!peer.paths.some((path) => path.usable)) peer.asked(now)
@@ -148,7 +153,7 @@ export function handleChallengeAnswer(
     !Number.isNaN(candidate.challenges.sentAtOf(body))
   ) {
     moveAddress(path, candidate.link, candidate.remote, now)
-    mtu.verify(path.health.lossOut, now)
+    mtu.verify(lossOf(path), now)
     join(channel, now)
   } else if (!Number.isNaN(sentAt) && path.link === link && sameRemote(path.remote, 0, addresses, at)) {
     if (path.state === 'probing' || path.state === 'down') {
@@ -169,14 +174,20 @@ function comeUp(path: Path, channel: Channel, now: Instant): void {
   path.health.progressAt = now
   if (carriesAll(path)) {
     // Before it was away it carried that; it may lead another way now.
-    if (path.state === 'down') mtu.verify(0, now)
+    if (path.state === 'down') mtu.verify(lossOf(path), now)
     moveTo(path, 'up', path.state === 'probing' ? 'answered' : 'answers again', now)
     startTrain(path.peer.device, channel, now)
   } else if (path.state === 'probing') {
     path.reason = 'answers, and is asked what it carries whole'
+    if (now >= mtu.dueAt) findMtu(path, now)
   } else if (!mtu.tooNarrow || now >= mtu.dueAt) {
     moveTo(path, 'probing', 'answers, and is asked what it carries whole', now)
   }
+}
+
+/** Share of packets, or of the answers to them, that is lost on `path`. */
+function lossOf({ health }: Path): number {
+  return 1 - (1 - health.lossOut) * (1 - health.lossIn)
 }
 
 /** `channel` may be used: it becomes the path's way to send if its session is to be preferred. */
@@ -240,7 +251,9 @@ export function housekeep(peer: Peer, now: Instant): void {
   }
   if (active) peer.scheduler.watch(peer.flows, now)
   if (peer.sessions.length > 0 || peer.paths.length > 0) {
-    const busy = active || peer.paths.some((path) => path.state === 'suspect' || path.channel?.waiting)
+    const isBusy = ({ state, channel, mtu }: Path): boolean =>
+      state === 'suspect' || channel?.waiting === true || (channel !== undefined && mtu.isOpen)
+    const busy = active || peer.paths.some(isBusy)
     soonest = now + (busy ? HOUSEKEEP_ACTIVE_US : HOUSEKEEP_IDLE_US)
   }
   peer.housekeepAt = soonest
@@ -267,7 +280,7 @@ function forgettable(path: Path, now: Instant): boolean {
     session.channels.some((channel) => channel?.path === path),
   )
   if (!known) return true
-  return path.state === 'down' && now - path.since > FORGET_PATH_US
+  return path.state === 'down' && now - Math.max(path.since, path.lastHeardAt) > FORGET_PATH_US
 }
 
 /** It has answered once; before it is used it has to show what it carries whole. */
@@ -277,9 +290,14 @@ function watchProbing(path: Path, now: Instant): void {
   if (path.state !== 'probing') return
   if (now - Math.max(path.since, path.health.progressAt) > proofUsMax(path.peer)) {
     moveTo(path, 'down', 'no further answer', now)
-  } else if (now - channel.challenges.lastSentAt >= CHALLENGE_RETRY_US) {
+  } else if (now - channel.challenges.lastSentAt >= challengeRetryUs(path)) {
     sendChallenge(channel, now)
   }
+}
+
+/** So that an answer comes while its challenge is one of the last eight. */
+function challengeRetryUs({ health }: Path): DurationUs {
+  return Math.max(CHALLENGE_RETRY_US, (health.rtt.smoothedUs || 0) / 3)
 }
 
 /** It is time to judge what came of the probes on `path`, or for others. */
@@ -290,7 +308,9 @@ function findMtu(path: Path, now: Instant): void {
   if (mtu.tooNarrow && path.state !== 'down') {
     moveTo(path, 'down', `answers, but carries no packets of ${INNER_MTU_MIN} bytes whole`, now)
   } else if (now >= mtu.dueAt || (path.state === 'probing' && carriesAll(path))) {
-    sendChallenge(path.channel!, now)
+    // Challenges ask for no report, and a path that dies now must be found out all the same.
+    if (carriesData(path.state)) sendHeartbeat(path.channel!, now)
+    if (!sendProbe(path.channel!, now)) sendChallenge(path.channel!, now)
   }
 }
 
@@ -362,8 +382,7 @@ function watch(path: Path, active: boolean, now: Instant): void {
     sendHeartbeat(channel, now)
   }
   // What is large may be all that is lost.
-  if (active && health.lossy && now - path.mtu.verifiedAt > MTU_VERIFY_US)
-    path.mtu.verify(health.lossOut, now)
+  if (active && health.lossy && now - path.mtu.verifiedAt > MTU_VERIFY_US) path.mtu.verify(lossOf(path), now)
   if (path.state === 'up' && health.lossy) {
     moveTo(path, 'lossy', `${(health.lossOut * 100).toFixed(0)} % of packets lost`, now)
   } else if (path.state === 'up' && health.late) {

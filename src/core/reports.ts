@@ -141,7 +141,7 @@ function handlePathFeedback(
     channel.bytesArrived += receivedBytes + received * OUTER_BYTES
     // A probe may have been too large for the path, which is no loss.
     const lost = span - received
-    const excused = Math.min(lost, channel.takeProbes(newest))
+    const excused = Math.max(0, Math.min(lost, channel.takeProbes(newest)))
     if (channel.reportedNewest >= channel.lossFrom) health.onSent(span - excused, lost - excused, now)
     const owdUs = view.getInt32(at + FeedbackPath.owdMin, true)
     if (owdUs !== OWD_UNKNOWN) health.onOwd(owdUs)

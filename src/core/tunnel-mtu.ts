@@ -6,15 +6,16 @@ import type { Path } from './path.js'
 import { INNER_MTU_MIN } from './path-mtu.js'
 import type { Channel } from './session.js'
 
-/** Large packets beside a challenge that was just sent, if it is time for some. */
-export function sendProbes(channel: Channel, now: Instant): void {
+/** Sends a large packet on `channel`, if it is time for one; returns whether it did. */
+export function sendProbe(channel: Channel, now: Instant): boolean {
   const { path } = channel
   const { device } = path.peer
   const { mtu } = path
-  if (path.state === 'down' || !mtu.startWave(path.health.rtt.smoothedUs || 0, device.random, now)) return
-  mtu.sizes.forEach((bytes, i) => {
-    device.control.begin().frame(FrameKind.PathChallenge, mtu.probe(i)).padTo(bytes).sendProbe(channel, now)
-  })
+  // To an address that nobody has proved nothing large goes: its owner may know nothing of us.
+  const isProved = path.configured || path.channel !== undefined
+  if (!isProved || path.state === 'down' || !mtu.start(device.random, now)) return false
+  device.control.begin().frame(FrameKind.PathChallenge, mtu.body).padTo(mtu.size).sendProbe(channel, now)
+  return true
 }
 
 /** Whether `path` carries whatever comes from the TUN. */

@@ -6,6 +6,8 @@ import type { Routes } from './routes.js'
 
 /** A line with a new address every night has its name follow within a minute or so. */
 const RESOLVE_MS = 30_000
+/** What could not be set is tried again: nothing else may happen that calls for it. */
+const RETRY_MS = 10_000
 
 /**
  * Keeps a running tunnel in step with what changes around it: devices that come back, gateways, the addresses of
@@ -16,9 +18,12 @@ export function follow(
   log: Log,
 ): { close(): Promise<void> } {
   let told: string | undefined
+  let retry: NodeJS.Timeout | undefined
   const setRoutes = async (): Promise<void> => {
     const problem = await routes.refresh(endpoints.addresses, plane.mtuCarried)
     plane.setMtu(routes.mtuWanted, routes.mtu)
+    clearTimeout(retry)
+    if (problem !== undefined) retry = setTimeout(() => void setRoutes(), RETRY_MS).unref()
     if (problem !== undefined && problem !== told) {
       log.warn(`the routes to the endpoints do not follow: ${problem}`)
     }
@@ -48,6 +53,7 @@ export function follow(
   return {
     close: async () => {
       plane.onMtuCarried = () => {}
+      clearTimeout(retry)
       clearInterval(timer)
       await watch.close()
     },

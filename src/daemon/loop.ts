@@ -260,7 +260,7 @@ export class Loop {
     const { sent } = link.transmit
     link.retryAt = NEVER
     const isDone = link.socket.send(link.transmit)
-    if (link.transmit.sent > sent) link.fullSince = NEVER
+    if (isDone || link.transmit.sent > sent) link.fullSince = NEVER
     if (isDone) {
       link.blocked = false
       native.pollChange(link.poll, READABLE)

@@ -73,7 +73,8 @@ describeNetns('a router that dials PPPoE before one of two links', () => {
     await untilMtu(net, ['a'], 1340)
     const { sent, received } = await stream.result()
     expect(received.sha256).toBe(sent.sha256)
-    const large = await net.startPackets('b', INNER4.a, 400, 5, 1404)
+    // More than the other link carries.
+    const large = await net.startPackets('b', INNER4.a, 5000, 4, 1404)
     await untilMtu(net, ['b'], 1340)
     await large.result()
     const packets = await (await net.startPackets('a', INNER4.b, 400, 2, 1312)).result()
