@@ -252,7 +252,7 @@ export function housekeep(peer: Peer, now: Instant): void {
   if (active) peer.scheduler.watch(peer.flows, now)
   if (peer.sessions.length > 0 || peer.paths.length > 0) {
     const isBusy = ({ state, channel, mtu }: Path): boolean =>
-      state === 'suspect' || channel?.waiting === true || (channel !== undefined && mtu.isOpen)
+      state === 'suspect' || (state !== 'down' && channel !== undefined && (channel.waiting || mtu.isOpen))
     const busy = active || peer.paths.some(isBusy)
     soonest = now + (busy ? HOUSEKEEP_ACTIVE_US : HOUSEKEEP_IDLE_US)
   }

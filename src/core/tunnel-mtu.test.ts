@@ -188,6 +188,10 @@ test('a path that dies while its search is open does not hold the others to the 
   pair.run(10 * SECOND)
   expect(pathOf(pair, 1).state).toBe('down')
   expect(device.mtuCarried).toBe(1440)
+  // Nor is it a reason to look at all paths more often than at rest.
+  const { wakeUps } = pair.client.end
+  pair.run(20 * SECOND)
+  expect(pair.client.end.wakeUps - wakeUps).toBeLessThan(600)
 })
 
 test('packets that overtake each other are no loss', () => {
