@@ -194,6 +194,50 @@ test('a path that dies while its search is open does not hold the others to the 
   expect(pair.client.end.wakeUps - wakeUps).toBeLessThan(600)
 })
 
+test('a path that comes back another way is asked anew', () => {
+  const pair = world([{ name: 'one' }, both('two')], { keepaliveUs: SECOND })
+  pair.run(5 * SECOND)
+  set(pair, 1, { blackhole: true })
+  pair.run(10 * SECOND)
+  expect(pathOf(pair, 1).state).toBe('down')
+  set(pair, 1, { blackhole: false, ...framesFor(1400) })
+  pair.run(15 * SECOND)
+  expect(pathOf(pair, 1).state).toBe('up')
+  expect(pathOf(pair, 1).mtu.carries).toBe(1340)
+})
+
+test('a learnt path that is forgotten no longer counts', () => {
+  const pair = world([{ name: 'wide' }, both('narrow', framesFor(1400))])
+  pair.run(10 * SECOND)
+  const { device } = pair.server.end
+  expect(device.mtuCarried).toBe(1340)
+  set(pair, 1, { blackhole: true })
+  pair.run(40 * SECOND)
+  expect(device.mtuCarried).toBe(1340)
+  pair.run(120 * SECOND)
+  expect(device.mtuCarried).toBe(1440)
+})
+
+test('nothing large goes to an address that has not answered', () => {
+  const pair = world([{ name: 'one' }, { name: 'deaf', down: { blackhole: true } }])
+  pair.run(3 * SECOND)
+  const { enteredBytes, entered } = pair.line(1).down!.counts
+  expect(entered).toBeGreaterThan(3)
+  expect(enteredBytes).toBeLessThan(120 * entered)
+})
+
+test('probes that are lost on a path in use are no loss of it', () => {
+  const pair = world([{ name: 'wide' }, both('narrow', framesFor(1500))], { keepaliveUs: SECOND })
+  pair.run(10 * SECOND)
+  const { end } = pair.client
+  end.device.handleMtu(1800, 1440, end.local(pair.clock.now))
+  pair.run(15 * SECOND)
+  expect(pair.line(1).up!.counts.tooLarge).toBeGreaterThan(5)
+  const { lossOut, lostAt } = pathOf(pair, 1).health
+  expect([lossOut, lostAt]).toEqual([0, Number.NEGATIVE_INFINITY])
+  expect(states(pair, 'narrow')).toEqual(['up'])
+})
+
 test('packets that overtake each other are no loss', () => {
   const one = world([both('one', { rateBytesPerSec: 2_500_000, reorder: 0.2, reorderUs: 8_000 })])
   new DatagramFlow(one.clock, one.ledger, one.client, one.server, {
