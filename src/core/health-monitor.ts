@@ -43,6 +43,8 @@ export class HealthMonitor {
   suspectCounter = 0
   /** When a packet was last found lost. */
   lostAt: Instant = Number.NEGATIVE_INFINITY
+  /** One that may have been too large for the path was lost, since that was last looked into. */
+  largeLost = false
   /** How much older than the newest arrival a missing packet must be to count as lost: grows when it was only late. */
   reorderingUs = 300
 

@@ -33,7 +33,7 @@ import { carriesAll, sendProbe, tellMtu } from './tunnel-mtu.js'
 /** How often paths are looked at while their peer is active / idle. */
 const HOUSEKEEP_ACTIVE_US = 5 * MILLISECOND
 const HOUSEKEEP_IDLE_US = 50 * MILLISECOND
-/** A path that loses much is asked this often whether it still carries large packets. */
+/** A path that loses much, or what is large, is asked this often whether it still carries that. */
 const MTU_VERIFY_US = 4_000 * MILLISECOND
 
 /** The only place where a path's state changes. */
@@ -153,7 +153,7 @@ export function handleChallengeAnswer(
     !Number.isNaN(candidate.challenges.sentAtOf(body))
   ) {
     moveAddress(path, candidate.link, candidate.remote, now)
-    mtu.verify(lossOf(path), now)
+    mtu.moved(lossOf(path), now)
     join(channel, now)
   } else if (!Number.isNaN(sentAt) && path.link === link && sameRemote(path.remote, 0, addresses, at)) {
     if (path.state === 'probing' || path.state === 'down') {
@@ -302,9 +302,10 @@ function challengeRetryUs({ health }: Path): DurationUs {
 
 /** It is time to judge what came of the probes on `path`, or for others. */
 function findMtu(path: Path, now: Instant): void {
-  const { mtu } = path
+  const { mtu, peer } = path
   mtu.review(now)
-  tellMtu(path.peer.device, now)
+  if (mtu.tooNarrow && !peer.paths.some((other) => other !== path && other.usable)) mtu.takeLeast(now)
+  tellMtu(peer.device, now)
   if (mtu.tooNarrow && path.state !== 'down') {
     moveTo(path, 'down', `answers, but carries no packets of ${INNER_MTU_MIN} bytes whole`, now)
   } else if (now >= mtu.dueAt || (path.state === 'probing' && carriesAll(path))) {
@@ -382,7 +383,10 @@ function watch(path: Path, active: boolean, now: Instant): void {
     sendHeartbeat(channel, now)
   }
   // What is large may be all that is lost.
-  if (active && health.lossy && now - path.mtu.verifiedAt > MTU_VERIFY_US) path.mtu.verify(lossOf(path), now)
+  if (active && (health.lossy || health.largeLost) && now - path.mtu.verifiedAt > MTU_VERIFY_US) {
+    health.largeLost = false
+    path.mtu.verify(lossOf(path), now)
+  }
   if (path.state === 'up' && health.lossy) {
     moveTo(path, 'lossy', `${(health.lossOut * 100).toFixed(0)} % of packets lost`, now)
   } else if (path.state === 'up' && health.late) {

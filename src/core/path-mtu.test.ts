@@ -143,18 +143,18 @@ describe('what a path carries whole', () => {
     expect([...sizes]).toEqual([1440, INNER_MTU_MIN, 1372])
   })
 
-  it('holds when three probes are lost, and the next is not', () => {
+  it('holds when seven probes are lost, and the next is not', () => {
     const mtu = new PathMtu(1440)
     const way = new Way(mtu, 1440)
     way.run(SECOND)
     mtu.verify(0, way.now)
     const before = way.probes
     way.carriesBytes = 1000
-    while (way.probes < before + 3) way.run(STEP_US)
+    while (way.probes < before + 7) way.run(STEP_US)
     way.run(50 * MILLISECOND)
     way.carriesBytes = 1440
     way.run(SECOND)
-    expect(way.probes).toBe(before + 4)
+    expect(way.probes).toBe(before + 8)
     expect(mtu.carries).toBe(1440)
     expect(mtu.isOpen).toBe(false)
   })

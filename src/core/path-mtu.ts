@@ -11,7 +11,8 @@ const PROBE_MISSES = 2
 /** ... the largest when so many were, as nearly every path carries it, */
 const PROBE_MISSES_WANTED = 3
 /** ... what was carried before when at least so many, up to the last where that much is lost that it could happen by itself, */
-const PROBE_MISSES_CARRIED = 4
+const PROBE_MISSES_CARRIED = 8
+const PROBE_MISSES_MAX = 12
 /** ... and the least when so many, as the path is not used then. */
 const PROBE_MISSES_LEAST = 6
 const CHANCE_MAX = 1e-4
@@ -21,12 +22,13 @@ const PROBE_SETTLE_US = 50 * MILLISECOND
 const PROBE_GAP_US = 1 * MILLISECOND
 /** A probe whose small packet is not answered in this time, or three round trips, tells nothing; */
 const PROBE_US_MIN = 300 * MILLISECOND
-/** ... in this time, where no round trip is known. */
-const PROBE_US_MAX = 1 * SECOND
+/** ... in this time, where no round trip is known. After each that told nothing the next has twice as long, up to the last. */
+const PROBE_US_UNKNOWN = 1 * SECOND
+const PROBE_US_MAX = 4 * SECOND
 /** A path that carries less than is wanted is asked again this often (RFC 8899: PMTU_RAISE_TIMER), */
 const MTU_RAISE_US = 600 * SECOND
-/** ... and one that carries too little, which may have been an overload of another kind. */
-const NARROW_RETRY_US = 60 * SECOND
+/** ... and so much sooner one that carries too little, or less than before: that may have been overload of some kind. */
+const MTU_RETRY_US = 60 * SECOND
 /** The search ends when it is as near as this; what it tries in between is a multiple. */
 const MTU_GRAIN = 4
 
@@ -45,6 +47,8 @@ export class PathMtu {
   dueAt: Instant = Number.NEGATIVE_INFINITY
   /** It carries less than a tunnel must. */
   tooNarrow = false
+  /** {@link carries} is not known to arrive. */
+  private presumed = false
   /** When it was last asked whether {@link carries} still holds. */
   verifiedAt: Instant = Number.NEGATIVE_INFINITY
   /** Size and body of the probe under way. */
@@ -61,6 +65,8 @@ export class PathMtu {
   private probeSentAt: Instant = NEVER
   private smallSentAt: Instant = NEVER
   private smallAnswered = false
+  /** How long the next is waited for at least, as the last told nothing. */
+  private patienceUs = 0
 
   /** `wanted`: more is of no use, as the tunnel sends none. */
   constructor(private wanted: number) {
@@ -78,6 +84,22 @@ export class PathMtu {
     this.search(0, 0)
   }
 
+  /** It goes on elsewhere, by another address: what a search has found does not hold there. */
+  moved(loss: number, now: Instant): void {
+    if (this.doing === 'search') {
+      if (this.carries === 0 || this.presumed) this.search(0, 0)
+      else this.rest(now)
+    }
+    this.verify(loss, now)
+  }
+
+  /** It is too narrow, and there is no other: what is small may go by it. */
+  takeLeast(now: Instant): void {
+    this.found(INNER_MTU_MIN, now)
+    this.presumed = true
+    this.dueAt = now + MTU_RETRY_US
+  }
+
   want(bytes: number): void {
     if (bytes === this.wanted) return
     this.wanted = bytes
@@ -90,18 +112,18 @@ export class PathMtu {
   verify(loss: number, now: Instant): void {
     this.verifiedAt = now
     if (this.tooNarrow) this.restart()
-    if (this.doing !== 'nothing') return
+    if (this.doing !== 'nothing' || this.presumed) return
     this.doing = 'verify'
     this.misses = 0
     // A black hole is all loss, so what is lost at present says little of chance then.
     const byChance = loss > 0 ? Math.ceil(Math.log(CHANCE_MAX) / Math.log(Math.min(0.9, loss))) : 0
-    this.missesMax = Math.max(PROBE_MISSES_CARRIED, Math.min(PROBE_MISSES_LEAST, byChance))
+    this.missesMax = Math.max(PROBE_MISSES_CARRIED, Math.min(PROBE_MISSES_MAX, byChance))
     this.dueAt = now
   }
 
   /** The path is away: what was being found out is to be found out when it is back. */
   abandon(now: Instant): void {
-    if (this.doing === 'search' && (this.carries === 0 || this.low === 0)) this.restart()
+    if (this.doing === 'search' && (this.carries === 0 || this.low === 0 || this.presumed)) this.restart()
     else if (this.doing !== 'nothing') this.found(Math.max(this.carries, this.low), now)
   }
 
@@ -119,13 +141,15 @@ export class PathMtu {
   onSmallSent(rttUs: DurationUs, now: Instant): void {
     if (this.probeSentAt === NEVER || this.smallSentAt !== NEVER || now < this.dueAt) return
     this.smallSentAt = now
-    this.dueAt = now + (rttUs > 0 ? Math.max(PROBE_US_MIN, 3 * rttUs) : PROBE_US_MAX)
+    const usualUs = rttUs > 0 ? Math.max(PROBE_US_MIN, 3 * rttUs) : PROBE_US_UNKNOWN
+    this.dueAt = now + Math.max(usualUs, this.patienceUs)
   }
 
   /** An answer came on the path; returns whether it was to the probe under way. */
   onAnswer(body: Uint8Array, now: Instant): boolean {
     if (this.probeSentAt === NEVER || !sameBytes(body, this.body)) return false
     this.endProbe()
+    this.patienceUs = 0
     this.misses = 0
     this.dueAt = now
     if (this.doing === 'verify' || this.size === this.wanted) {
@@ -148,11 +172,13 @@ export class PathMtu {
   review(now: Instant): void {
     if (this.doing === 'nothing') {
       // The way may be another by now.
-      this.search(this.carries, PROBE_MISSES_WANTED - 1)
+      this.search(this.presumed ? 0 : this.carries, PROBE_MISSES_WANTED - 1)
     } else if (this.smallSentAt !== NEVER) {
       const isMiss = this.smallAnswered
+      const waitedUs = now - this.smallSentAt
       this.endProbe()
       this.dueAt = now
+      this.patienceUs = isMiss ? 0 : Math.min(PROBE_US_MAX, 2 * waitedUs)
       if (isMiss) this.missed(now)
     }
   }
@@ -162,6 +188,7 @@ export class PathMtu {
     if (this.doing === 'verify') {
       if (this.misses < this.missesMax) return
       this.carries = INNER_MTU_MIN
+      this.presumed = true
       this.search(0, 0)
       this.high = this.size
     } else if (this.misses >= this.missesFor(this.size)) {
@@ -171,7 +198,7 @@ export class PathMtu {
         this.carries = 0
         this.rest(now)
         this.tooNarrow = true
-        this.dueAt = now + NARROW_RETRY_US
+        this.dueAt = now + MTU_RETRY_US
       }
     }
     if (this.doing === 'search') this.settle(now)
@@ -197,8 +224,11 @@ export class PathMtu {
   }
 
   private found(bytes: number, now: Instant): void {
+    const isLess = this.presumed
     this.carries = bytes
+    this.presumed = false
     this.rest(now)
+    if (isLess && bytes < this.wanted) this.dueAt = now + MTU_RETRY_US
   }
 
   /** Nothing to do, unless it carries less than is wanted: then again some time from `now` on. */

@@ -4,18 +4,23 @@
  * sent again on the others.
  */
 import { type Instant, MILLISECOND } from '../base/time.js'
+import { DATA_OVERHEAD_BYTES } from '../wire/message.js'
 import { PROBE_TICKET } from './control.js'
 import type { Device } from './device.js'
 import { PacketClass } from './flow-table.js'
 import type { Path } from './path.js'
+import { INNER_MTU_MIN } from './path-mtu.js'
 import { transmit } from './send.js'
 import { Fate } from './sent-packets.js'
-import type { Channel } from './session.js'
+import { type Channel, OUTER_BYTES } from './session.js'
 
 /** So many younger packets have arrived that a missing one was not merely overtaken. */
 const REORDERING_PACKETS = 64
 /** A real-time packet later than this is of no use to anybody; on long paths, after one and a half round trips. */
 const REAL_TIME_AGE_US = 60 * MILLISECOND
+
+/** A datagram with more than the least that a path has to carry whole, IPv4 and UDP included. */
+const LARGE_BYTES = INNER_MTU_MIN + DATA_OVERHEAD_BYTES + OUTER_BYTES
 
 /** Missing ranges of one channel as read from a feedback frame: newest first, in counters. One per device. */
 export class MissingRanges {
@@ -63,6 +68,7 @@ export function settleReported(
     ) {
       const slot = sent.lost(counter)
       if (sent.ticketOf(counter) === PROBE_TICKET) continue
+      if (sent.bytesOf(counter) > LARGE_BYTES) health.largeLost = true
       channel.lately[channel.latelyNext++ % channel.lately.length] = counter
       lost++
       fates++

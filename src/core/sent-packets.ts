@@ -87,6 +87,9 @@ export class SentPackets {
   bytesUpToCounter(counter: number): number {
     return this.bytesUpTo[counter & this.mask]!
   }
+  bytesOf(counter: number): number {
+    return this.bytes[counter & this.mask]!
+  }
   /** Bytes sent before `counter`, which the ring remembers. */
   bytesBefore(counter: number): number {
     return this.bytesUpTo[counter & this.mask]! - this.bytes[counter & this.mask]!

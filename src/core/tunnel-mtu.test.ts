@@ -238,6 +238,70 @@ test('probes that are lost on a path in use are no loss of it', () => {
   expect(states(pair, 'narrow')).toEqual(['up'])
 })
 
+test('a path that comes back slower than it was is not asked for ever', () => {
+  const pair = world([both('one'), both('two')], { keepaliveUs: SECOND })
+  pair.run(5 * SECOND)
+  set(pair, 1, { blackhole: true })
+  pair.run(8 * SECOND)
+  set(pair, 1, { blackhole: false, delayUs: 300_000 })
+  pair.run(16 * SECOND)
+  expect(pathOf(pair, 1).state).toBe('up')
+  expect(pathOf(pair, 1).mtu.isOpen).toBe(false)
+})
+
+test('a way that becomes narrower is noticed by the few large packets that are lost there', () => {
+  const one = world([both('one', { rateBytesPerSec: 2_500_000 })])
+  const flow = (name: string, bytes: number, intervalUs: number) =>
+    new DatagramFlow(one.clock, one.ledger, one.client, one.server, {
+      name,
+      bytes,
+      intervalUs,
+      from: SECOND,
+      until: 20 * SECOND,
+    })
+  flow('call', 200, 10_000)
+  flow('large', 1440, 500_000)
+  one.run(5 * SECOND)
+  set(one, 0, framesFor(1400))
+  one.run(20 * SECOND)
+  expect(pathOf(one, 0).mtu.carries).toBe(1340)
+})
+
+test('the only path carries what is small, however narrow it is', () => {
+  const one = world([both('one', framesFor(1330))])
+  const { record } = new DatagramFlow(one.clock, one.ledger, one.client, one.server, {
+    name: 'call',
+    bytes: 200,
+    intervalUs: 20_000,
+    from: 5 * SECOND,
+    until: 200 * SECOND,
+  })
+  one.run(201 * SECOND)
+  expect(one.client.end.device.mtuCarried).toBe(1280)
+  expect(record.delivered).toBe(record.sent)
+  expect(states(one, 'one')).toEqual(['up'])
+})
+
+test('what was found of a way does not hold of the next', () => {
+  for (let movedAt = 200; movedAt <= 1_400; movedAt += 100) {
+    const one = world([
+      { name: 'one', up: { delayUs: 20_000 }, down: { delayUs: 20_000, ...framesFor(1460) } },
+    ])
+    one.clock.call(movedAt * MILLISECOND, () => {
+      rebind(one, 0, one.random)
+      one.line(0).down!.parameters.frameBytesMax = framesFor(1400).frameBytesMax
+    })
+    new DatagramFlow(one.clock, one.ledger, one.client, one.server, {
+      name: 'call',
+      bytes: 200,
+      intervalUs: 20_000,
+      until: 10 * SECOND,
+    })
+    one.run(10 * SECOND)
+    expect(one.server.end.device.mtuCarried, `moved after ${movedAt} ms`).toBe(1340)
+  }
+})
+
 test('packets that overtake each other are no loss', () => {
   const one = world([both('one', { rateBytesPerSec: 2_500_000, reorder: 0.2, reorderUs: 8_000 })])
   new DatagramFlow(one.clock, one.ledger, one.client, one.server, {
@@ -253,9 +317,16 @@ test('packets that overtake each other are no loss', () => {
 })
 
 test('a link that others fill is not held to carry less', () => {
-  for (const queue of [{ queuePacketsMax: 20 }, { queuePacketsMax: 100 }, { queueBytesMax: 150_000 }]) {
+  const bytes = { queueBytesMax: 150_000 }
+  for (const [queue, seed] of [
+    [{ queuePacketsMax: 20 }, 11],
+    [{ queuePacketsMax: 100 }, 11],
+    [bytes, 9],
+    [bytes, 12],
+    [bytes, 14],
+  ] as const) {
     const line = { rateBytesPerSec: 1_250_000, ...queue }
-    const pair = world([both('one', line), both('two', line)])
+    const pair = world([both('one', line), both('two', line)], { seed })
     new DatagramFlow(pair.clock, pair.ledger, pair.client, pair.server, {
       name: 'flow',
       bytes: 1440,
