@@ -185,6 +185,17 @@ describe('what a path carries whole', () => {
     expect(mtu.carries).toBe(1440)
   })
 
+  it('is asked from the least on where that was only taken, for want of another path', () => {
+    const mtu = new PathMtu(1440)
+    const way = new Way(mtu, 1200)
+    way.run(4 * SECOND)
+    mtu.takeLeast(way.now)
+    expect(mtu.carries).toBe(INNER_MTU_MIN)
+    mtu.want(1420)
+    way.run(4 * SECOND)
+    expect(mtu.tooNarrow).toBe(true)
+  })
+
   it('says nothing while the path is silent', () => {
     const mtu = new PathMtu(1440)
     const way = new Way(mtu, 0)

@@ -81,6 +81,7 @@ export class PathMtu {
   /** Nothing is known of it: it leads somewhere else now. */
   restart(): void {
     this.carries = 0
+    this.presumed = false
     this.search(0, 0)
   }
 
@@ -105,7 +106,7 @@ export class PathMtu {
     this.wanted = bytes
     if (this.carries === 0) this.restart()
     else if (this.carries >= bytes) this.rest(Number.NEGATIVE_INFINITY)
-    else this.search(this.carries, 0)
+    else this.search(this.presumed ? 0 : this.carries, 0)
   }
 
   /** Does it still carry what it did? `loss`: share of packets or of their answers that is lost at present anyway. */
