@@ -13,10 +13,8 @@ import { World } from './world.js'
 const SETTLED_AT = 6 * SECOND
 /** ... and from then on nothing is silent for longer than this, */
 const SILENCE_US_MAX = 500 * MILLISECOND
-/**
- * ... nor a TCP transfer for longer than this: its timer may be from a slow start whose packets waited for a second, the
- * egress queue's limit, and their deviations, */
-const TCP_SILENCE_US_MAX = 2_000 * MILLISECOND
+/** ... nor a TCP transfer, whose timer may still be long from before, for longer than this, */
+const TCP_SILENCE_US_MAX = 1_500 * MILLISECOND
 /** ... and this share is delivered, as the good links lose nothing. */
 const DELIVERED_SHARE_MIN = 0.99
 /** ... unless TCP fills them, and queue management drops some of the stream while the rate is underestimated. */

@@ -1,3 +1,4 @@
+import { sameBytes } from '../base/bytes.js'
 import type { RandomSource } from '../base/prng.js'
 import { type Instant, NEVER } from '../base/time.js'
 import { CHALLENGE_BYTES } from '../wire/message.js'
@@ -41,10 +42,4 @@ export class Challenges {
   private at(index: number): Uint8Array {
     return this.bytes.subarray(index * CHALLENGE_BYTES, (index + 1) * CHALLENGE_BYTES)
   }
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  let difference = 0
-  for (let i = 0; i < a.length; i++) difference |= a[i]! ^ b[i]!
-  return difference === 0
 }

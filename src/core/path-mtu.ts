@@ -1,3 +1,4 @@
+import { sameBytes } from '../base/bytes.js'
 import type { RandomSource } from '../base/prng.js'
 import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../base/time.js'
 import { CHALLENGE_BYTES } from '../wire/message.js'
@@ -255,11 +256,4 @@ export class PathMtu {
     this.smallSentAt = NEVER
     this.smallAnswered = false
   }
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false
-  let difference = 0
-  for (let i = 0; i < a.length; i++) difference |= a[i]! ^ b[i]!
-  return difference === 0
 }

@@ -135,9 +135,13 @@ test('a path that carried too little and moves is asked at its new address', () 
 })
 
 test('a path slower than a second comes up as well, also where it carries less', () => {
-  for (const bytes of [1500, 1492]) {
-    const pair = world([{ name: 'fast' }, both('slow', { delayUs: 600_000, ...framesFor(bytes) })])
-    pair.run(30 * SECOND)
+  for (const [bytes, delayUs] of [
+    [1500, 600_000],
+    [1492, 600_000],
+    [1492, 1_300_000],
+  ] as const) {
+    const pair = world([{ name: 'fast' }, both('slow', { delayUs, ...framesFor(bytes) })])
+    pair.run(60 * SECOND)
     expect(pathOf(pair, 1).state).toBe('up')
     expect(pathOf(pair, 1).mtu.carries).toBe(bytes - 60)
     // Before anything was known of it a second may have been thought enough; after that no more.
@@ -224,6 +228,16 @@ test('nothing large goes to an address that has not answered', () => {
   const { enteredBytes, entered } = pair.line(1).down!.counts
   expect(entered).toBeGreaterThan(3)
   expect(enteredBytes).toBeLessThan(120 * entered)
+})
+
+test('nothing large goes into a path that is down', () => {
+  const pair = world([{ name: 'one' }, both('dead', { blackhole: true })])
+  pair.run(5 * SECOND)
+  const { counts } = pair.line(1).up!
+  const { enteredBytes, entered } = counts
+  pair.run(30 * SECOND)
+  expect(counts.entered - entered).toBeGreaterThan(20)
+  expect(counts.enteredBytes - enteredBytes).toBeLessThan(120 * (counts.entered - entered))
 })
 
 test('probes that are lost on a path in use are no loss of it', () => {

@@ -9,6 +9,7 @@ import {
   parseIpAddress,
 } from '../base/ip-address.js'
 import type { Config } from '../config/schema.js'
+import { INNER_MTU_MIN } from '../core/path-mtu.js'
 
 /** Marks our routes in the kernel's table (`ip route show proto 112`). */
 export const ROUTE_PROTOCOL = 112
@@ -25,8 +26,6 @@ const TUN_QUEUE_PACKETS = 2000
 const OUTER_BYTES = { 4: 60, 6: 80 } as const
 /** More is taken of no device, nor of a way before it is known. */
 const USUAL_MTU = 1500
-/** The least that IPv6 runs over (RFC 8200 section 5). */
-const TUN_MTU_MIN = 1280
 
 /** A line for `ip -batch` together with the line that takes it back. */
 export interface Step {
@@ -76,7 +75,7 @@ export function tunMtu({
   const outer = [...endpoints, ...config.interface.listen.flatMap((listen) => listen.address ?? [])]
   const around = OUTER_BYTES[outer.some((address) => address.family === 6) ? 6 : 4]
   const fitting = Math.min(USUAL_MTU, ...linkMtus) - around
-  return config.interface.mtu ?? Math.max(TUN_MTU_MIN, fitting)
+  return config.interface.mtu ?? Math.max(INNER_MTU_MIN, fitting)
 }
 
 /**
