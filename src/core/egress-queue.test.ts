@@ -175,6 +175,25 @@ describe('EgressQueue', () => {
     expect(pool.freeCount).toBe(SLOTS)
   })
 
+  it('takes no more of a burst than leaves in time at the rate known: what came last is not lost', () => {
+    start({ ageUsMax: 1 * SECOND })
+    queue.review(10 * MILLISECOND, 100_000, 0)
+    for (let i = 0; i < 200; i++) enqueue(`packet ${i}`, 1, Bulk, 1000, 0)
+    expect(queue.bytesBulk).toBe(75_000)
+    expect(drops.snapshot()).toEqual({ egressFull: 125 })
+    const left: string[] = []
+    for (let now = 10 * MILLISECOND; queue.packets > 0; now += 10 * MILLISECOND) left.push(dequeue(now)!)
+    expect(left.at(-1)).toBe('packet 199')
+    expect(drops.snapshot().egressOld).toBeUndefined()
+    // A very slow line still gets the first segments of a connection, and with no rate known the bytes alone count.
+    queue.review(10 * MILLISECOND, 100, 0)
+    for (let i = 0; i < 200; i++) enqueue('packet', 1, Bulk, 1000, 0)
+    expect(queue.bytesBulk).toBe(24_000)
+    queue.review(10 * MILLISECOND, 0, 0)
+    for (let i = 0; i < 200; i++) enqueue('packet', 1, Bulk, 1000, 0)
+    expect(queue.bytesBulk).toBe(224_000)
+  })
+
   it('lets ACKs go before bulk, but not starve it', () => {
     const shares = { acks: 0, bulk: 0 }
     for (let i = 0; i < 40; i++) enqueue('bulk', 1, Bulk, 1440)

@@ -25,6 +25,14 @@ const ACK_AHEAD_BYTES = 16 << 10
 const ACK_SHARE_OF_BULK = 0.5
 /** A flow that was given up for being too long loses at most so many packets at once. */
 const OVERFLOW_BATCH = 64
+/**
+ * What comes is to leave well before it is too old: no more bulk waits than goes out in this share of the limit in time.
+ * Else the limit takes all that a burst brought last, and with it what was sent again and what would have told of the loss
+ * (model, CUBIC, a path that dies under a slow start: 1300 packets, and the sender silent until its timer of 1.7 s).
+ */
+const WAIT_SHARE_MAX = 0.75
+/** ... but of these there are always so many. */
+const WAIT_BYTES_MIN = 16 * QUANTUM_BYTES
 
 // Lines 0..1023 are the bulk flows by bucket. Those behind have one line each.
 const LINE_REAL_TIME = BUCKETS
@@ -134,6 +142,8 @@ export class EgressQueue {
   /** See {@link startAnew}. */
   private anewAt: Instant = Number.NEGATIVE_INFINITY
   private readonly bytesMax: number
+  /** What of it goes out in time, at the rate known last. */
+  private bytesInTimeMax: number
   private readonly packetsMax: number
   private readonly ageUsMax: DurationUs
   private readonly realTimeBytesMax: number
@@ -147,6 +157,7 @@ export class EgressQueue {
   ) {
     this.acks = new AckFilter(pool)
     this.bytesMax = options.bytesMax ?? 4 << 20
+    this.bytesInTimeMax = this.bytesMax
     this.packetsMax = options.packetsMax ?? Number.POSITIVE_INFINITY
     this.ageUsMax = options.ageUsMax ?? 1 * SECOND
     this.realTimeBytesMax = options.realTimeBytesMax ?? 256 << 10
@@ -154,7 +165,7 @@ export class EgressQueue {
   }
 
   /**
-   * Called a few times a second: fits CoDel to the paths in use.
+   * Called a few times a second: fits CoDel and the limit in bytes to the paths in use.
    *
    * @param roundTripUs their longest round trip
    * @param bytesPerSec what they can carry together; 0 if that is not known
@@ -164,6 +175,8 @@ export class EgressQueue {
     codel.targetUs = this.target.review(roundTripUs, bytesPerSec, now)
     codel.intervalUs = Math.max(CODEL_INTERVAL_US, roundTripUs)
     codel.roundTripUs = roundTripUs
+    const inTime = Math.max(WAIT_BYTES_MIN, (WAIT_SHARE_MAX * this.ageUsMax * bytesPerSec) / SECOND)
+    this.bytesInTimeMax = bytesPerSec > 0 ? Math.min(this.bytesMax, inTime) : this.bytesMax
   }
 
   /** Pure ACKs whose place in the queue newer ones took. */
@@ -344,7 +357,7 @@ export class EgressQueue {
   }
 
   private get isTooLong(): boolean {
-    return this.bytesBulk > this.bytesMax || this.packets > this.packetsMax
+    return this.bytesBulk > this.bytesInTimeMax || this.packets > this.packetsMax
   }
 
   /** Too much: the longest flow loses from its head, as its sender learns of it soonest that way. */
