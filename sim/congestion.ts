@@ -26,6 +26,8 @@ export interface AckSample {
   deliveredAtSend: number
   /** Delivery rate of the interval, segments per µs; 0 if unknown. */
   ratePerUs: number
+  /** Segments that were found lost by it. */
+  lost: number
   /** The first unacknowledged segment is another one now, and nothing was found lost. */
   goesOn: boolean
 }
@@ -214,6 +216,11 @@ export class Bbr implements CongestionControl {
   /** Count of delivered segments up to which the small window was the limit. */
   private limitedUntil = -1
   private lost = false
+  /** Within the first round of a recovery no more is sent than is delivered. */
+  private conserving = false
+  private wasRecovering = false
+  /** The window before recovery, or before a look at the least round trip. */
+  private windowBefore = 0
   // Acknowledged beyond what the rate gave reason to expect: the most in this window of rounds and in the one before.
   private extra = 0
   private extraBefore = 0
@@ -236,6 +243,7 @@ export class Bbr implements CongestionControl {
         this.roundDelivered = sender.delivered
         this.round++
         newRound = true
+        this.conserving = false
       }
       // What was sent with the small window shows no rate, and does not make an older one be forgotten.
       const isLimited = sample.deliveredAtSend <= this.limitedUntil
@@ -258,19 +266,44 @@ export class Bbr implements CongestionControl {
       this.probeRtt(newRound, now, sender)
     }
     if (this.ratePerUs > 0) this.pacePerUs = Math.max(this.ratePerUs * this.gain, 1e-5)
+    this.noteRecovery(sample, sender)
     if (this.mode === 'rtt') {
-      this.window = BBR_PROBE_RTT_WINDOW
+      this.window = Math.min(this.window, BBR_PROBE_RTT_WINDOW)
+      return
+    }
+    if (this.conserving) {
+      this.window = Math.max(this.window, sender.inFlight + sample.newly)
       return
     }
     // Three bursts of segmentation offload, each of about a millisecond, and of two segments at least.
     const bursts = 3 * Math.max(2, this.pacePerUs * 1_000)
     let target = this.ratePerUs > 0 ? (this.mode === 'startup' ? BBR_STARTUP_GAIN : 2) * bdp + bursts : 10
     if (this.mode === 'startup') {
-      this.window = Math.min(sender.windowMax, Math.max(target, this.window + sample.newly))
+      if (this.window < target) this.window = Math.min(sender.windowMax, this.window + sample.newly)
       return
     }
     target += Math.min(Math.max(this.extra, this.extraBefore), this.ratePerUs * BBR_EXTRA_US_MAX)
-    this.window = Math.min(sender.windowMax, Math.max(4, target))
+    this.window = Math.min(sender.windowMax, this.window + sample.newly, target)
+    this.window = Math.max(this.window, 4)
+  }
+
+  /** A recovery takes from the window what was lost, and gives it back at its end. */
+  private noteRecovery(sample: AckSample, sender: SenderView): void {
+    this.window = Math.max(1, this.window - sample.lost)
+    if (sender.recovering && !this.wasRecovering) {
+      this.conserving = true
+      this.roundDelivered = sender.delivered
+      this.window = sender.inFlight + sample.newly
+    } else if (!sender.recovering && this.wasRecovering) {
+      this.conserving = false
+      this.window = Math.max(this.window, this.windowBefore)
+    }
+    this.wasRecovering = sender.recovering
+  }
+
+  private keepWindow(): void {
+    const goesOn = this.wasRecovering || this.mode === 'rtt'
+    this.windowBefore = goesOn ? Math.max(this.windowBefore, this.window) : this.window
   }
 
   /** Probing up lasts until that much is under way, draining only until it is no more. */
@@ -299,6 +332,7 @@ export class Bbr implements CongestionControl {
     const old = now - this.minRttAt > BBR_PROBE_RTT_EVERY_US
     if (rttUs >= this.minRttUs && !old) return
     if (old && this.mode !== 'rtt') {
+      this.keepWindow()
       this.mode = 'rtt'
       this.probeRttUntil = NEVER
     }
@@ -319,6 +353,7 @@ export class Bbr implements CongestionControl {
     if (newRound) this.probeRttRounds++
     if (this.probeRttRounds === 0 || now < this.probeRttUntil) return
     this.minRttAt = now
+    this.window = Math.max(this.window, this.windowBefore)
     if (this.fullRounds < BBR_FULL_ROUNDS) this.mode = 'startup'
     else this.enterBandwidth(now)
   }
@@ -349,14 +384,16 @@ export class Bbr implements CongestionControl {
   }
 
   onLoss(): void {
-    // Version 1 takes no notice, but for the end of a probe.
     this.lost = true
+    this.keepWindow()
   }
   onRecoveryEnd(): void {
-    // The window was never reduced.
+    // Noticed with the acknowledgement.
   }
   onTimeout(): void {
-    this.window = 4
+    this.window = 1
+    this.conserving = false
+    this.wasRecovering = true
   }
   onUndo(): void {
     // Nothing was reduced.

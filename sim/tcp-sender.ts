@@ -94,6 +94,7 @@ export class TcpSender implements SenderView {
     rttUs: -1,
     deliveredAtSend: -1,
     ratePerUs: 0,
+    lost: 0,
     goesOn: false,
   }
   private bestSegment = -1
@@ -217,7 +218,8 @@ export class TcpSender implements SenderView {
       this.recovering = false
       this.control.onRecoveryEnd()
     }
-    sample.goesOn = this.detectLoss(now) === 0 && cumulative > unaBefore
+    sample.lost = this.detectLoss(now)
+    sample.goesOn = sample.lost === 0 && cumulative > unaBefore
     this.control.onAck(sample, this)
     this.send(now)
   }
