@@ -4,7 +4,7 @@ import { BUCKETS } from '../wire/message.js'
 /** The delay rises by so much in the time that passes: no sender takes that for a loss, its timer has 200 ms to spare. */
 const RISE = 0.5
 /** ... and falls more slowly: packets come by a quarter faster then. */
-const FALL = 0.25
+export const FALL = 0.25
 /** Time without packets does not count for more than this while it rises. */
 const RISE_STEP_US_MAX = 20 * MILLISECOND
 

@@ -78,7 +78,17 @@ describe('a long transfer over paths of different delay', () => {
     expect(send(2)).toBeDefined()
   })
 
-  it('that fares worse then is tried again as long after it was quiet, and left alone the third time', () => {
+  it('that fares worse then is tried again as long after its delay was gone', () => {
+    send(9)
+    const judged = send(5, PACKETS_PER_STEP / 3)!
+    expect(judged).toBeGreaterThan(4)
+    // For 0.1 s its round trip falls.
+    const again = send(10)! + 5 - judged
+    expect(again).toBeGreaterThan(8.5)
+    expect(again).toBeLessThan(8.9)
+  })
+
+  it('... or as long after it was quiet, if that is later, and is left alone the third time', () => {
     send(9)
     for (let attempt = 0; attempt < 3; attempt++) {
       expect(transfers.flags[BUCKET]).toBe(PacketFlag.Even)
@@ -87,7 +97,7 @@ describe('a long transfer over paths of different delay', () => {
       // BBR looks ten seconds after it was quiet, which is two after it is evened, and needs the time to recover.
       expect(judged).toBeLessThan(attempt === 0 ? 5 : 8)
       expect(transfers.flags[BUCKET]).toBe(0)
-      expect(send(10)).toBeUndefined()
+      expect(send(4)).toBeUndefined()
       send(0.3, 0)
       const again = send(9)
       if (attempt < 2) expect(again).toBeGreaterThan(8)
@@ -99,14 +109,43 @@ describe('a long transfer over paths of different delay', () => {
     expect(send(12)).toBeDefined()
   })
 
-  it('that stood still at four seconds is judged once BBR has looked, ten seconds after that', () => {
-    send(4)
+  it('that stood still at two seconds is judged once BBR has looked, ten seconds after that', () => {
+    send(2)
     send(0.3, 0)
-    expect(send(6)).toBeDefined()
+    expect(send(8)).toBeDefined()
     // Evened at 8.5 s and less ever since: without the pause it would have been let go at 13.
-    expect(send(9, PACKETS_PER_STEP / 3)).toBeUndefined()
+    expect(send(7, PACKETS_PER_STEP / 3)).toBeUndefined()
     expect(send(2, PACKETS_PER_STEP / 3)).toBeDefined()
     expect(transfers.flags[BUCKET]).toBe(0)
+  })
+
+  it('that stood still at five seconds is let go if BBR has not looked, and evened again in time for when it does', () => {
+    send(5)
+    send(0.3, 0)
+    expect(send(5)).toBeDefined()
+    const letGo = send(3, PACKETS_PER_STEP / 3)
+    expect(letGo).toBeGreaterThan(0.5)
+    expect(letGo).toBeLessThan(1.5)
+    expect(transfers.flags[BUCKET]).toBe(0)
+    // Its round trip falls for 0.1 s, and 8.5 s later the next look is near.
+    const again = send(10)
+    expect(again! + 3 - letGo!).toBeGreaterThan(8.5)
+    expect(again! + 3 - letGo!).toBeLessThan(8.8)
+  })
+
+  it('... but not if BBR has looked, or it has as much as before', () => {
+    for (const { quietS, packets } of [
+      { quietS: 0.4, packets: PACKETS_PER_STEP / 3 },
+      { quietS: 0, packets: PACKETS_PER_STEP },
+    ]) {
+      send(5)
+      send(0.3, 0)
+      send(4.7)
+      send(quietS, 0)
+      expect(send(3, packets)).toBeUndefined()
+      expect(transfers.flags[BUCKET]).toBe(PacketFlag.Even)
+      send(3, 0)
+    }
   })
 
   it('that fares worse by half may be recovering, but not for long', () => {

@@ -9,8 +9,9 @@
  * policy `bond`, would suit BBR better still, but then every page waits for the satellite, too. Of UDP nothing is evened:
  * much of it is pictures of somebody who is talking.
  */
-import { type Instant, MILLISECOND, NEVER, SECOND } from '../base/time.js'
+import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../base/time.js'
 import { BUCKETS, PacketFlag, SEQUENCE_MASK } from '../wire/message.js'
+import { FALL } from './even-delay.js'
 import type { FlowTable } from './flow-table.js'
 import type { Path } from './path.js'
 
@@ -45,6 +46,16 @@ const JUDGEMENTS = [
  */
 const STILL_SHARE = 0.1
 const LOOKED_AFTER_US = 16 * SECOND
+/**
+ * ... or sooner, if it has less than half by this age and has not been quiet for two watches on end: BBR has not looked, and
+ * will do so when it stood still at the earliest. What it has seen of the rate is forgotten in ten of the long round trips,
+ * and comes back by a quarter in eight of them (model, still at 5.5 s: 5 % of the sum at 12 s, 49 at 40).
+ */
+const LOOKED_UNTIL_US = 11 * SECOND
+const LOOK_EVERY_US = 10 * SECOND
+const LOOK_WATCHES = 2
+/** For less it is not worth letting go. */
+const NEXT_LOOK_MIN_US = 1.5 * SECOND
 /** One that fared worse is quiet when BBR looks in the end: when it looks next is known then, and it is tried again. */
 const ATTEMPTS_MAX = 3
 /** Paths whose delays are no further apart are even enough: the queues in them are apart by as much. */
@@ -73,6 +84,8 @@ export class LongTransfers {
   private readonly judgeFrom = new Float64Array(BUCKETS)
   private readonly usualBefore = new Float64Array(BUCKETS)
   private readonly judged = new Uint8Array(BUCKETS)
+  /** ... and for how many watches on end it has been as quiet as while BBR looks; that stays once they are enough. */
+  private readonly quietFor = new Uint8Array(BUCKETS)
   /** By bucket: how often the transfer fared worse. */
   private readonly failures = new Uint8Array(BUCKETS)
   private watchedAt: Instant = Number.NEGATIVE_INFINITY
@@ -100,7 +113,10 @@ export class LongTransfers {
       if (!mayEven) {
         this.flags[bucket] = 0
       } else if (this.flags[bucket] !== 0) {
-        if (this.hasFailed(bucket, now)) changed = true
+        if (this.looksLater(bucket, now) || this.hasFailed(bucket, now)) {
+          this.letGo(bucket, spreadUs(paths), now)
+          changed = true
+        }
       } else if (worthIt && this.isOfAge(bucket, now) && flows.isTcp(bucket)) {
         this.flags[bucket] = PacketFlag.Even
         this.judgeFrom[bucket] = Math.max(
@@ -109,6 +125,7 @@ export class LongTransfers {
         )
         this.usualBefore[bucket] = this.usual[bucket]!
         this.judged[bucket] = 0
+        this.quietFor[bucket] = 0
         changed = true
       }
     }
@@ -125,7 +142,8 @@ export class LongTransfers {
       this.stillAt[bucket] = Number.NEGATIVE_INFINITY
       return
     }
-    if (this.flags[bucket] === 0 && packets < STILL_SHARE * usual) this.stillAt[bucket] = now
+    if (this.flags[bucket] !== 0) this.noteLook(bucket, packets)
+    else if (packets < STILL_SHARE * usual) this.stillAt[bucket] = now
     this.usual[bucket] = usual + (packets - usual) * USUAL_WEIGHT
     if (packets >= BUSY_PACKETS_MIN) {
       this.busyAt[bucket] = now
@@ -134,8 +152,24 @@ export class LongTransfers {
       this.flags[bucket] = 0
       return
     }
-    const isOld = now - this.since[bucket]! > EVEN_UNTIL_US
-    if (isOld && this.flags[bucket] === 0 && packets < QUIET_SHARE * usual) this.since[bucket] = now
+    if (this.flags[bucket] !== 0) return
+    const isOld = now - this.since[bucket]! > EVEN_UNTIL_US || this.failures[bucket]! > 0
+    const isLast = this.failures[bucket] === ATTEMPTS_MAX
+    if (isOld && !isLast && packets < QUIET_SHARE * usual)
+      this.since[bucket] = Math.max(this.since[bucket]!, now)
+  }
+
+  private noteLook(bucket: number, packets: number): void {
+    if (this.quietFor[bucket] === LOOK_WATCHES) return
+    const isQuiet = packets < STILL_SHARE * this.usualBefore[bucket]!
+    this.quietFor[bucket] = isQuiet ? this.quietFor[bucket]! + 1 : 0
+  }
+
+  /** Whether BBR has not looked when it was to be expected, and is to be expected later. */
+  private looksLater(bucket: number, now: Instant): boolean {
+    if (now - this.since[bucket]! < LOOKED_UNTIL_US || this.quietFor[bucket] === LOOK_WATCHES) return false
+    if (this.usual[bucket]! >= JUDGEMENTS[0]!.keptShare * this.usualBefore[bucket]!) return false
+    return this.stillAt[bucket]! + LOOK_EVERY_US > now + NEXT_LOOK_MIN_US
   }
 
   private isOfAge(bucket: number, now: Instant): boolean {
@@ -149,11 +183,25 @@ export class LongTransfers {
     if (judgement === undefined || now - this.judgeFrom[bucket]! < judgement.afterUs) return false
     this.judged[bucket]!++
     this.judgeFrom[bucket] = now
-    if (this.usual[bucket]! >= judgement.keptShare * this.usualBefore[bucket]!) return false
-    this.flags[bucket] = 0
-    if (++this.failures[bucket]! === ATTEMPTS_MAX) this.since[bucket] = NEVER
-    return true
+    return this.usual[bucket]! < judgement.keptShare * this.usualBefore[bucket]!
   }
+
+  /** BBR sees the least round trip when the delay is gone, if it does not look before: then it is quiet. */
+  private letGo(bucket: number, delayUs: DurationUs, now: Instant): void {
+    this.flags[bucket] = 0
+    this.since[bucket] = ++this.failures[bucket]! === ATTEMPTS_MAX ? NEVER : now + delayUs / FALL
+  }
+}
+
+/** Between the nearest and the farthest. */
+function spreadUs(paths: readonly Path[]): DurationUs {
+  let least = Number.POSITIVE_INFINITY
+  let most = 0
+  for (const { rate } of paths) {
+    least = Math.min(least, rate.baseUs)
+    most = Math.max(most, rate.baseUs)
+  }
+  return most - least
 }
 
 /** Whether the delays of the paths are different, and those that are longer are of use. */
