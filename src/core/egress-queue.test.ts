@@ -139,8 +139,29 @@ describe('EgressQueue', () => {
       'other',
       ...[3, 4, 5, 6, 7, 8].map((i) => `long ${i}`),
     ])
-    for (let i = 0; i < 12; i++) queue.requeueFront(take(`again ${i}`), 1, Bulk, 1000, 0)
-    expect(dequeue()).toBe('again 2')
+  })
+
+  it('keeps what is sent again rather than what is new, its beginning rather than its end, and a little of both', () => {
+    start({ bytesMax: 40_000, packetsMax: 45 })
+    for (let i = 0; i < 40; i++) enqueue(`new ${i}`, 2)
+    for (let i = 0; i < 50; i++) queue.requeueFront(take(`again ${i}`), 1, Bulk, 1000, 0)
+    expect(drops.snapshot()).toEqual({ egressFull: 10 + 35 })
+    const left = dequeueAll()
+    expect(left.filter((name) => name.startsWith('again'))).toEqual(
+      Array.from({ length: 40 }, (_, i) => `again ${i}`),
+    )
+    expect(left.slice(40)).toEqual(Array.from({ length: 5 }, (_, i) => `new ${35 + i}`))
+    // Nothing new is there to go instead.
+    start({ packetsMax: 3 })
+    for (let i = 0; i < 5; i++) queue.requeueFront(take(`again ${i}`), 1, Bulk, 1000, 0)
+    expect(dequeueAll()).toEqual(['again 0', 'again 1', 'again 2'])
+    // At a rate, too, and new bulk still has its 24 kB.
+    start()
+    queue.review(10 * MILLISECOND, 100_000, 0)
+    for (let i = 0; i < 100; i++) enqueue(`new ${i}`, 2)
+    for (let i = 0; i < 100; i++) queue.requeueFront(take(`again ${i}`), 1, Bulk, 1000, 0)
+    expect(queue.bytesBulk).toBe(75_000 + 24_000)
+    expect(pool.freeCount).toBe(SLOTS - 99)
   })
 
   it('... or when it has too many packets, be they ever so small', () => {

@@ -31,7 +31,7 @@ const OVERFLOW_BATCH = 64
  * (model, CUBIC, a path that dies under a slow start: 1300 packets, and the sender silent until its timer of 1.7 s).
  */
 const WAIT_SHARE_MAX = 0.75
-/** ... but of these there are always so many. */
+/** ... but of these new bulk always has so many. */
 const WAIT_BYTES_MIN = 16 * QUANTUM_BYTES
 
 // Lines 0..1023 are the bulk flows by bucket. Those behind have one line each.
@@ -144,6 +144,7 @@ export class EgressQueue {
   private readonly bytesMax: number
   /** What of it goes out in time, at the rate known last. */
   private bytesInTimeMax: number
+  private readonly bytesMin: number
   private readonly packetsMax: number
   private readonly ageUsMax: DurationUs
   private readonly realTimeBytesMax: number
@@ -158,6 +159,7 @@ export class EgressQueue {
     this.acks = new AckFilter(pool)
     this.bytesMax = options.bytesMax ?? 4 << 20
     this.bytesInTimeMax = this.bytesMax
+    this.bytesMin = Math.min(this.bytesMax, WAIT_BYTES_MIN)
     this.packetsMax = options.packetsMax ?? Number.POSITIVE_INFINITY
     this.ageUsMax = options.ageUsMax ?? 1 * SECOND
     this.realTimeBytesMax = options.realTimeBytesMax ?? 256 << 10
@@ -175,7 +177,7 @@ export class EgressQueue {
     codel.targetUs = this.target.review(roundTripUs, bytesPerSec, now)
     codel.intervalUs = Math.max(CODEL_INTERVAL_US, roundTripUs)
     codel.roundTripUs = roundTripUs
-    const inTime = Math.max(WAIT_BYTES_MIN, (WAIT_SHARE_MAX * this.ageUsMax * bytesPerSec) / SECOND)
+    const inTime = Math.max(this.bytesMin, (WAIT_SHARE_MAX * this.ageUsMax * bytesPerSec) / SECOND)
     this.bytesInTimeMax = bytesPerSec > 0 ? Math.min(this.bytesMax, inTime) : this.bytesMax
   }
 
@@ -205,12 +207,20 @@ export class EgressQueue {
 
   /**
    * Takes over a slot that was sent before, on a path that has failed: bulk leaves ahead of new bulk, in the order of
-   * these calls; the rest goes with its class. `enqueuedAt` is when it first came, so that its age goes on.
+   * these calls, which is that of sending; the rest goes with its class. What the others cannot carry in time is dropped
+   * from the end and not from the head: what the receiver waits for comes first, and without holes.
    */
   requeueFront(slot: number, bucket: number, packetClass: number, bytes: number, enqueuedAt: Instant): void {
     if (packetClass !== PacketClass.Bulk) {
       this.appendUnordered(slot, bucket, packetClass, bytes, enqueuedAt)
       this.slots.kind[slot]! |= REINJECTED
+      return
+    }
+    const again = this.lineBytes[LINE_REINJECTED]!
+    const noRoom = this.packets >= this.packetsMax && this.bytesBulk === again
+    if (noRoom || again + bytes > this.bytesInTimeMax) {
+      this.drops.count(Drop.egressFull)
+      this.pool.release(slot)
       return
     }
     this.append(LINE_REINJECTED, slot, bucket, packetClass, bytes, enqueuedAt)
@@ -356,18 +366,22 @@ export class EgressQueue {
     }
   }
 
+  /** What is sent again has its place in an order already, and is not the first to go. */
   private get isTooLong(): boolean {
-    return this.bytesBulk > this.bytesInTimeMax || this.packets > this.packetsMax
+    const again = this.lineBytes[LINE_REINJECTED]!
+    const newMax = Math.max(this.bytesMin, this.bytesInTimeMax - again)
+    return this.bytesBulk - again > newMax || this.packets > this.packetsMax
   }
 
   /** Too much: the longest flow loses from its head, as its sender learns of it soonest that way. */
   private shorten(): void {
-    let longest = LINE_REINJECTED
+    let longest = NONE
     for (let turn: number = Turn.New; turn <= Turn.Old; turn++) {
       for (let bucket = this.firstFlow[turn]!; bucket !== NONE; bucket = this.nextFlow[bucket]!) {
-        if (this.lineBytes[bucket]! >= this.lineBytes[longest]!) longest = bucket
+        if (longest === NONE || this.lineBytes[bucket]! >= this.lineBytes[longest]!) longest = bucket
       }
     }
+    if (longest === NONE) return
     for (let i = 0; i < OVERFLOW_BATCH && this.isTooLong; i++) {
       if (this.heads[longest] === NONE) return
       this.dropHead(longest, Drop.egressFull)

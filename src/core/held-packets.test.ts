@@ -7,6 +7,7 @@ interface Packet {
   bucket: number
   sequence: number
   slot: number
+  arrivedAt: number
 }
 
 /** Order within a bucket whose sequences lie around the wrap. */
@@ -19,6 +20,7 @@ describe('HeldPackets', () => {
     const operation = fc.oneof(
       { weight: 3, arbitrary: fc.record({ bucket: fc.nat(2), sequence: fc.integer({ min: -20, max: 20 }) }) },
       { weight: 2, arbitrary: fc.record({ bucket: fc.nat(2) }) },
+      { weight: 1, arbitrary: fc.constant('renew' as const) },
     )
     fc.assert(
       // A small table is full of collisions, so that deletion has much to move.
@@ -33,28 +35,34 @@ describe('HeldPackets', () => {
               .filter((each) => each.bucket === bucket)
               .sort((a, b) => place(a.sequence) - place(b.sequence))[0]
           operations.forEach((operation, slot) => {
-            const { bucket } = operation
-            if ('sequence' in operation) {
+            if (operation === 'renew') {
+              if (oracle.length === 0) return
+              held.renewOldest(slot * 100)
+              const [oldest, ...others] = oracle
+              oracle = [...others, { ...oldest!, arrivedAt: slot * 100 }]
+            } else if ('sequence' in operation) {
+              const { bucket } = operation
               const sequence = operation.sequence & SEQUENCE_MASK
               const isHeld = oracle.some((each) => each.bucket === bucket && each.sequence === sequence)
               expect(held.find(bucket, sequence) !== NONE).toBe(isHeld)
               if (isHeld || oracle.length === capacity) return
               held.insert(bucket, sequence, slot, slot * 10, slot & 15, slot * 100)
-              oracle.push({ bucket, sequence, slot })
+              oracle.push({ bucket, sequence, slot, arrivedAt: slot * 100 })
             } else {
+              const { bucket } = operation
               const first = firstOf(bucket)
               if (first === undefined) return
               expect(held.removeFirst(bucket)).toBe(first.slot)
               oracle = oracle.filter((each) => each !== first)
             }
             expect(held.count).toBe(oracle.length)
-            for (const { bucket, sequence, slot } of oracle) {
+            for (const { bucket, sequence, slot, arrivedAt } of oracle) {
               const node = held.find(bucket, sequence)
               expect([held.slot[node], held.stampUs[node], held.flags[node], held.arrivedAt[node]]).toEqual([
                 slot,
                 slot * 10,
                 slot & 15,
-                slot * 100,
+                arrivedAt,
               ])
               expect([held.bucketOf(node), held.sequenceOf(node)]).toEqual([bucket, sequence])
             }

@@ -79,11 +79,7 @@ export class HeldPackets {
     this.flags[node] = flags
     this.arrivedAt[node] = now
     this.linkAfter(this.predecessor(bucket, sequence), node, bucket)
-    this.older[node] = this.newest
-    this.newer[node] = NONE
-    if (this.newest === NONE) this.oldest = node
-    else this.newer[this.newest] = node
-    this.newest = node
+    this.linkNewest(node)
     let at = this.home(key)
     while (this.table[at] !== NONE) at = (at + 1) & this.tableMask
     this.table[at] = node
@@ -97,17 +93,37 @@ export class HeldPackets {
     this.first[bucket] = next
     if (next === NONE) this.last[bucket] = NONE
     else this.previous[next] = NONE
+    this.unlinkByAge(node)
+    this.removeFromTable(node)
+    this.next[node] = this.free
+    this.free = node
+    this.count--
+    return this.slot[node]!
+  }
+
+  /** The packet that has waited longest has waited for no time now. */
+  renewOldest(now: Instant): void {
+    const node = this.oldest
+    this.unlinkByAge(node)
+    this.arrivedAt[node] = now
+    this.linkNewest(node)
+  }
+
+  private linkNewest(node: number): void {
+    this.older[node] = this.newest
+    this.newer[node] = NONE
+    if (this.newest === NONE) this.oldest = node
+    else this.newer[this.newest] = node
+    this.newest = node
+  }
+
+  private unlinkByAge(node: number): void {
     const newer = this.newer[node]!
     const older = this.older[node]!
     if (newer === NONE) this.newest = older
     else this.older[newer] = older
     if (older === NONE) this.oldest = newer
     else this.newer[older] = newer
-    this.removeFromTable(node)
-    this.next[node] = this.free
-    this.free = node
-    this.count--
-    return this.slot[node]!
   }
 
   /** The node of a bucket after which `sequence` belongs, or {@link NONE} for the front. */

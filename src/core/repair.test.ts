@@ -210,6 +210,20 @@ test('a path that turns suspect gives what is under way to the other, in its ord
   expect(sender.slotsLost()).toBe(0)
 })
 
+test('of what has waited for another path for long a stream is sent still, a ping no longer', () => {
+  const sender = new Sender()
+  const { device, channel } = sender
+  sender.send(2)
+  sender.send(2, 'icmp', 300)
+  device.handleLinkBlocked(1, true, sender.now)
+  moveTo(channel.path, 'suspect', 'the test', sender.now)
+  sender.now += 600 * MILLISECOND
+  device.handleLinkBlocked(1, false, sender.now)
+  device.handleTimeout(sender.now)
+  expect(sender.waiting()[1]).toEqual([200, 201])
+  expect(sender.slotsLost()).toBe(0)
+})
+
 test('a packet under way on two paths that both turn suspect waits once', () => {
   const sender = new Sender()
   const { device, peer, pool, channel } = sender

@@ -151,6 +151,47 @@ describe('Resequencer', () => {
     expect(delivered()).toEqual(['1:3'])
   })
 
+  it('holds what comes after repairs for as long as these fill the hole from its front', () => {
+    start({ repairs: true, holdUsMax: 300 * MILLISECOND })
+    for (const bucket of [1, 2]) receive(bucket, 101)
+    receive(1, 100)
+    // A repair each 10 ms for a second.
+    for (let i = 0; i < 100; i++) {
+      const now = (i + 1) * 10 * MILLISECOND
+      receive(1, i, now, now, PacketFlag.Repair)
+      resequencer.handleTimeout(now)
+      expect(resequencer.nextTimeout()).toBeGreaterThan(now)
+      const all = i === 29 ? [`1:${i}`, '2:101'] : [`1:${i}`]
+      expect(delivered()).toEqual(i === 99 ? ['1:99', '1:100', '1:101'] : all)
+    }
+    // They end: the hole is given up in its time.
+    const now = SECOND
+    receive(1, 110, now, now)
+    for (let i = 0; i < 30; i++) {
+      const then = now + i * 10 * MILLISECOND
+      if (i < 5) receive(1, 102 + i, then, then, PacketFlag.Repair)
+      resequencer.handleTimeout(then)
+    }
+    delivered()
+    resequencer.handleTimeout(now + 300 * MILLISECOND)
+    expect(delivered()).toEqual(['1:110'])
+    expect(resequencer.heldCount).toBe(0)
+  })
+
+  it('does not take packets that come by themselves, or behind the hole, for repairs that fill it', () => {
+    start({ repairs: true, holdUsMax: 300 * MILLISECOND })
+    for (const bucket of [1, 2]) receive(bucket, 50)
+    for (let i = 0; i < 30; i++) {
+      const now = (i + 1) * 10 * MILLISECOND
+      receive(1, i, now, now)
+      receive(2, i + 1, now, now, PacketFlag.Repair)
+      expect(resequencer.holesReleased).toBe(0)
+      resequencer.handleTimeout(now)
+    }
+    expect(resequencer.holesReleased).toBe(3)
+    expect(delivered()).toEqual(expect.arrayContaining(['1:50', '2:1', '2:50']))
+  })
+
   it('delivers what comes after its hole was given up, once', () => {
     receive(1, 2, 0, 0)
     resequencer.handleTimeout(SECOND)
@@ -294,7 +335,13 @@ class OracleResequencer {
   duplicates = 0
   private buckets = new Map<
     number,
-    { expected: number; held: Map<number, { stamp: number; at: number }>; done: Set<number> }
+    {
+      expected: number
+      held: Map<number, { stamp: number; at: number }>
+      done: Set<number>
+      /** When a packet last came that was waited for. All are repairs. */
+      filledAt: number
+    }
   >()
   private paths = new Map<number, { newest: number; mean: number; deviation: number }>()
   constructor(
@@ -318,7 +365,7 @@ class OracleResequencer {
   receive(bucket: number, sequence: number, stamp: number, at: number): void {
     let state = this.buckets.get(bucket)
     if (state === undefined) {
-      state = { expected: 0, held: new Map(), done: new Set() }
+      state = { expected: 0, held: new Map(), done: new Set(), filledAt: Number.NEGATIVE_INFINITY }
       this.buckets.set(bucket, state)
     }
     if (state.done.has(sequence) || state.held.has(sequence)) {
@@ -328,6 +375,7 @@ class OracleResequencer {
       state.done.add(sequence)
       this.output.push(`${bucket}:${sequence}`)
     } else {
+      if (sequence === state.expected && state.held.size > 0) state.filledAt = at
       state.held.set(sequence, { stamp, at })
       this.run(bucket)
     }
@@ -345,7 +393,9 @@ class OracleResequencer {
     for (const [bucket, state] of this.buckets) {
       while (state.held.size > 0) {
         const first = Math.min(...state.held.keys())
-        const tooOld = [...state.held.values()].some((each) => each.at + this.holdUs() <= now)
+        const old = [...state.held.values()].filter((each) => each.at + this.holdUs() <= now)
+        if (this.repairs && now - state.filledAt < 50_000) for (const each of old.splice(0)) each.at = now
+        const tooOld = old.length > 0
         if (!tooOld && !this.passed(state.held.get(first)!.stamp, now)) break
         state.expected = first
         this.run(bucket)

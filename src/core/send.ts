@@ -203,7 +203,9 @@ export function schedule(device: Device, peer: Peer, now: Instant): void {
     if (slot < 0) break
     if (egress.lastReinjected) {
       device.retention.leaveQueue(slot)
-      if (device.retention.noLongerWanted(slot, now, peer.repairAgeUs)) {
+      // Bulk that was under way on a path that failed comes in its order, however long the others need for it.
+      const ageUsMax = egress.lastClass === PacketClass.Bulk ? NEVER : peer.repairAgeUs
+      if (device.retention.noLongerWanted(slot, now, ageUsMax)) {
         device.pool.release(slot)
         continue
       }
