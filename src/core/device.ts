@@ -462,8 +462,9 @@ export class Device {
       }
       peer.reviewPaths(now)
       peer.contextsOut.review(peer.current?.remoteFeatures ?? 0, peer.bytesOut, now)
-      peer.flows.review(peer.scheduler.repairs ? peer.capacityBytesPerSec : 0, now)
-      peer.egress.review(peer.roundTripUsUsed, peer.rateBytesPerSec, now)
+      const capacity = peer.scheduler.repairs ? peer.capacityBytesPerSec : 0
+      peer.flows.review(capacity, now)
+      peer.egress.review(peer.roundTripUsUsed, peer.rateBytesPerSec, capacity, now)
       if (peer.sessions.length > 0 && peer.housekeepAt === NEVER) peer.housekeepAt = now
     }
   }

@@ -157,7 +157,7 @@ describe('EgressQueue', () => {
     expect(dequeueAll()).toEqual(['again 0', 'again 1', 'again 2'])
     // At a rate, too, and new bulk still has its 24 kB.
     start()
-    queue.review(10 * MILLISECOND, 100_000, 0)
+    queue.review(10 * MILLISECOND, 0, 100_000, 0)
     for (let i = 0; i < 100; i++) enqueue(`new ${i}`, 2)
     for (let i = 0; i < 100; i++) queue.requeueFront(take(`again ${i}`), 1, Bulk, 1000, 0)
     expect(queue.bytesBulk).toBe(75_000 + 24_000)
@@ -198,7 +198,7 @@ describe('EgressQueue', () => {
 
   it('takes no more of a burst than leaves in time at the rate known: what came last is not lost', () => {
     start({ ageUsMax: 1 * SECOND })
-    queue.review(10 * MILLISECOND, 100_000, 0)
+    queue.review(10 * MILLISECOND, 0, 100_000, 0)
     for (let i = 0; i < 200; i++) enqueue(`packet ${i}`, 1, Bulk, 1000, 0)
     expect(queue.bytesBulk).toBe(75_000)
     expect(drops.snapshot()).toEqual({ egressFull: 125 })
@@ -207,10 +207,10 @@ describe('EgressQueue', () => {
     expect(left.at(-1)).toBe('packet 199')
     expect(drops.snapshot().egressOld).toBeUndefined()
     // A very slow line still gets the first segments of a connection, and with no rate known the bytes alone count.
-    queue.review(10 * MILLISECOND, 100, 0)
+    queue.review(10 * MILLISECOND, 0, 100, 0)
     for (let i = 0; i < 200; i++) enqueue('packet', 1, Bulk, 1000, 0)
     expect(queue.bytesBulk).toBe(24_000)
-    queue.review(10 * MILLISECOND, 0, 0)
+    queue.review(10 * MILLISECOND, 0, 0, 0)
     for (let i = 0; i < 200; i++) enqueue('packet', 1, Bulk, 1000, 0)
     expect(queue.bytesBulk).toBe(224_000)
   })
@@ -294,7 +294,7 @@ describe('CoDel in the queue', () => {
   it('lets a queue on a long path be as long as a sender needs that gives back a third of its window', () => {
     const dropped = (roundTripUs: number): number => {
       start()
-      queue.review(roundTripUs, 0, 0)
+      queue.review(roundTripUs, 0, 0, 0)
       // Twelve packets more than leave in time: a queue of 120 ms, which stands.
       for (let i = 0; i < 12; i++) enqueue('x', 1)
       const delays = overload(100, 5, 0)
@@ -308,7 +308,7 @@ describe('CoDel in the queue', () => {
   it('gives a sender the time to hear of a drop and to slow down for a round, before it drops again', () => {
     const droppedAt = (roundTripUs: number): number[] => {
       start()
-      queue.review(roundTripUs, 0, 0)
+      queue.review(roundTripUs, 0, 0, 0)
       // Twenty packets more than leave in time: a queue of 200 ms, which stands.
       for (let i = 0; i < 20; i++) enqueue('x', 1)
       const times: number[] = []
@@ -449,7 +449,7 @@ describe('EgressQueue beside its oracle', () => {
       fc.property(fc.array(step, { maxLength: 250 }), (steps) => {
         start({ bytesMax: 20_000, ageUsMax: SECOND })
         // So that CoDel never has the time to drop.
-        queue.review(1000 * SECOND, 0, 0)
+        queue.review(1000 * SECOND, 0, 0, 0)
         const oracle = new OracleQueue(20_000)
         let now = 0
         let waiting = 0

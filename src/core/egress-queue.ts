@@ -171,14 +171,15 @@ export class EgressQueue {
    *
    * @param roundTripUs their longest round trip
    * @param bytesPerSec what they can carry together; 0 if that is not known
+   * @param capacityBytesPerSec the same with those whose rate is still being found, as far as it is; or 0
    */
-  review(roundTripUs: DurationUs, bytesPerSec: number, now: Instant): void {
+  review(roundTripUs: DurationUs, bytesPerSec: number, capacityBytesPerSec: number, now: Instant): void {
     const { codel } = this
     codel.targetUs = this.target.review(roundTripUs, bytesPerSec, now)
     codel.intervalUs = Math.max(CODEL_INTERVAL_US, roundTripUs)
     codel.roundTripUs = roundTripUs
-    const inTime = Math.max(this.bytesMin, (WAIT_SHARE_MAX * this.ageUsMax * bytesPerSec) / SECOND)
-    this.bytesInTimeMax = bytesPerSec > 0 ? Math.min(this.bytesMax, inTime) : this.bytesMax
+    const inTime = Math.max(this.bytesMin, (WAIT_SHARE_MAX * this.ageUsMax * capacityBytesPerSec) / SECOND)
+    this.bytesInTimeMax = capacityBytesPerSec > 0 ? Math.min(this.bytesMax, inTime) : this.bytesMax
   }
 
   /** Pure ACKs whose place in the queue newer ones took. */
