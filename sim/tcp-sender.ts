@@ -64,6 +64,7 @@ export class TcpSender implements SenderView {
   private readonly orderAt = new Float64Array(RING * 2)
   private orderHead = 0
   private orderTail = 0
+  /** To be sent again, in order; some have arrived since. */
   private readonly lost: number[] = []
   private deliveredTime: Instant = 0
   private firstSentTime: Instant = 0
@@ -310,7 +311,10 @@ export class TcpSender implements SenderView {
     const i = segment & MASK
     if (this.flags[i]! & Segment.InFlight) this.inFlight--
     this.flags[i] = (this.flags[i]! & ~Segment.InFlight) | Segment.Lost
-    this.lost.push(segment)
+    // The first goes first, also when it is lost again (tcp_verify_retransmit_hint).
+    let at = this.lost.length
+    while (at > 0 && this.lost[at - 1]! > segment) at--
+    this.lost.splice(at, 0, segment)
   }
 
   /** RACK: what was sent long enough before the newest delivered segment is lost. Returns how many were found. */

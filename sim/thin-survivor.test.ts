@@ -30,3 +30,27 @@ expect:
   expect(run.outcome.faults).toEqual([])
   expect(run.verdicts.filter((verdict) => !verdict.ok)).toEqual([])
 })
+
+// With what was under way ahead of everybody the second had 17 % of the line, and with a limit of one second 36 % were left to
+// the first; now 43 and 54, of 50 that are fair.
+test('a second transfer has its turns while what was under way for the first is sent again', () => {
+  const text = `name: test
+about: a test
+links:
+  - { name: thick, rate: 40Mbit/s, rtt: 60ms, queue: 100ms }
+  - { name: thin, rate: 5Mbit/s, rtt: 60ms, queue: 100ms }
+traffic:
+  - { name: bulk, kind: tcp, way: down, for: 13s }
+  - { name: other, kind: tcp, way: down, from: 6150ms, for: 6s }
+events: [{ at: 6s, link: thick, do: down }]
+expect:
+  - { what: goodput, of: other, window: 6150ms..7s, min: 40% }
+  - { what: goodput, of: bulk, window: 6s..8s, min: 38% }
+  - { what: goodput, of: bulk, window: 8s..12s, min: 42% }
+  - { what: gap, of: bulk, window: 1s..11s, max: 100ms }
+`
+  const scenario = parseScenario(new TextEncoder().encode(text), 'test.yaml')
+  const run = playScenario(scenario, 1, 'auto', primitives, '')
+  expect(run.outcome.faults).toEqual([])
+  expect(run.verdicts.filter((verdict) => !verdict.ok)).toEqual([])
+})

@@ -5,7 +5,8 @@ import { Prng } from '../base/prng.js'
 import { type Instant, MILLISECOND } from '../base/time.js'
 import { PacketView, TcpFlag } from '../wire/ip.js'
 import { DropCounters } from './drop-reasons.js'
-import { EgressQueue, EgressSlots } from './egress-queue.js'
+import { EgressQueue } from './egress-queue.js'
+import { EgressSlots } from './egress-slots.js'
 import { PacketClass } from './flow-table.js'
 
 const SLOTS = 4096

@@ -91,7 +91,9 @@ export const HOLD_REPAIR_US_MAX = 300 * MILLISECOND
 /** Egress queue of one peer. */
 export const EGRESS_BYTES_MAX = 4 << 20
 export const EGRESS_PACKETS_MAX = 12_288
-export const EGRESS_US_MAX = 1 * SECOND
+/** Bulk, and the rest: what is older than that is of no use to anybody, as after an outage. */
+export const EGRESS_US_MAX = 2 * SECOND
+export const EGRESS_URGENT_US_MAX = 1 * SECOND
 
 /** Packets of one wake-up, in each direction. */
 export const BATCH_PACKETS = 512

@@ -28,7 +28,7 @@ import {
 } from './constants.js'
 import { ControlWriter } from './control.js'
 import { DropCounters } from './drop-reasons.js'
-import { EgressSlots } from './egress-queue.js'
+import { EgressSlots } from './egress-slots.js'
 import type { Event } from './events.js'
 import { feedbackDue, feedbackEarliest, sendDueFeedback, sendFeedback } from './feedback.js'
 import { handleSealedHandshake } from './handshakes.js'

@@ -5,7 +5,9 @@ import { BUCKET_BITS, BUCKETS, DATA_OVERHEAD_BYTES } from '../wire/message.js'
 import { AckFilter } from './ack-filter.js'
 import { Codel } from './codel.js'
 import { Drop, type DropCounters } from './drop-reasons.js'
+import { type EgressSlots, REINJECTED } from './egress-slots.js'
 import { PacketClass } from './flow-table.js'
+import { FlowTurns, Turn } from './flow-turns.js'
 import { QUEUE_US, QueueTarget } from './queue-target.js'
 import { OUTER_BYTES } from './session.js'
 
@@ -26,83 +28,42 @@ const ACK_SHARE_OF_BULK = 0.5
 /** A flow that was given up for being too long loses at most so many packets at once. */
 const OVERFLOW_BATCH = 64
 /**
- * What comes is to leave well before it is too old: no more bulk waits than goes out in this share of the limit in time.
- * Else the limit takes all that a burst brought last, and with it what was sent again and what would have told of the loss
+ * What comes is to leave well before it is too old: no more bulk waits than goes out in this share of the limit in time; half
+ * as fast, where flows share, is in time still. Else the limit takes all that a burst brought last, and with it what was sent again and what would have told of the loss
  * (model, CUBIC, a path that dies under a slow start: 1300 packets, and the sender silent until its timer of 1.7 s).
  */
-const WAIT_SHARE_MAX = 0.75
+const WAIT_SHARE_MAX = 0.375
 /** ... but of these new bulk always has so many. */
 const WAIT_BYTES_MIN = 16 * QUANTUM_BYTES
 
 // Lines 0..1023 are the bulk flows by bucket. Those behind have one line each.
 const LINE_REAL_TIME = BUCKETS
 const LINE_PURE_ACK = BUCKETS + 1
-const LINE_REINJECTED = BUCKETS + 2
-const LINES = BUCKETS + 3
+const LINES = BUCKETS + 2
 
-/** Where a flow is: in no list, among those that have just begun, or among those that have had their first turn. */
-enum Turn {
-  None = 0,
-  New = 1,
-  Old = 2,
-}
 const NONE = -1
 
-const BUCKET_BITS_MASK = BUCKETS - 1
-const REINJECTED = 1 << (BUCKET_BITS + 2)
-
 export interface EgressQueueOptions {
-  /** Limit of bulk and re-injected packets together; beyond it the longest flow loses from its head. */
+  /** Limit of bulk; beyond it the longest flow loses from the head of what is new. */
   bytesMax?: number
   /** ... or of all packets: small ones need as much of the memory as big ones. */
   packetsMax?: number
-  /** No packet leaves after waiting longer than this. */
+  /** No bulk leaves after waiting longer than this, */
   ageUsMax?: DurationUs
+  /** ... and nothing else after waiting longer than this. */
+  urgentAgeUsMax?: DurationUs
   /** Limit of the real-time class, whose oldest are the first to lose their worth; and of pure ACKs, likewise. */
   realTimeBytesMax?: number
   pureAckBytesMax?: number
 }
 
 /**
- * What a slot keeps while it waits. A slot waits in one queue at a time, so the queues of all peers share this:
- * 16 bytes × slots.
- */
-export class EgressSlots {
-  readonly next: Int32Array
-  readonly enqueuedAt: Float64Array
-  readonly bytes: Uint16Array
-  /** Bucket (10 bits), class (2 bits), {@link REINJECTED}: one write instead of three. */
-  readonly kind: Uint16Array
-
-  constructor(slotCount: number) {
-    this.next = new Int32Array(slotCount)
-    this.enqueuedAt = new Float64Array(slotCount)
-    this.bytes = new Uint16Array(slotCount)
-    this.kind = new Uint16Array(slotCount)
-  }
-
-  /** What is known of a packet that leaves without having waited; repair asks for it. */
-  describe(slot: number, bucket: number, packetClass: number, bytes: number): void {
-    this.bytes[slot] = bytes
-    this.kind[slot] = bucket | (packetClass << BUCKET_BITS)
-  }
-
-  bucketOf(slot: number): number {
-    return this.kind[slot]! & BUCKET_BITS_MASK
-  }
-
-  classOf(slot: number): number {
-    return (this.kind[slot]! >>> BUCKET_BITS) & 3
-  }
-}
-
-/**
  * Where the packets of one peer wait for a path: the one waiting place on the way out, in the tunnel and not in a
- * modem. Real-time packets leave first, then pure ACKs, then what is sent again, then bulk. Bulk flows take turns by
- * deficit round robin; a flow that has just begun goes before those that go on (FQ-CoDel, RFC 8290), and CoDel keeps
- * each of them short. A packet that leaves the queue other than by {@link dequeue} is counted and released.
+ * modem. Real-time packets leave first, then pure ACKs, then bulk. Bulk flows take turns by deficit round robin; a flow
+ * that has just begun goes before those that go on (FQ-CoDel, RFC 8290), and CoDel keeps each of them short. Within a
+ * flow what is sent again goes before what is new. A packet that leaves the queue other than by {@link dequeue} is counted and released.
  *
- * Memory, all taken by the constructor: 64 KiB, beside the shared {@link EgressSlots}.
+ * Memory, all taken by the constructor: 72 KiB, beside the shared {@link EgressSlots}.
  */
 export class EgressQueue {
   /** All that waits. */
@@ -125,6 +86,10 @@ export class EgressQueue {
   private readonly heads = new Int32Array(LINES).fill(NONE)
   private readonly tails = new Int32Array(LINES).fill(NONE)
   private readonly lineBytes = new Int32Array(LINES)
+  /** The last slot of each flow that is sent again, before all that is new, or {@link NONE}; and their bytes. */
+  private readonly lastAgain = new Int32Array(BUCKETS).fill(NONE)
+  private readonly againBytes = new Int32Array(BUCKETS)
+  private bytesAgain = 0
   private readonly acks: AckFilter
   private ackAheadBytes = ACK_AHEAD_BYTES
   /** ACKs wait, and have been offered to {@link acks} since. */
@@ -133,11 +98,7 @@ export class EgressQueue {
   private readonly target = new QueueTarget()
 
   private readonly deficits = new Int32Array(BUCKETS)
-  private readonly turns = new Uint8Array(BUCKETS)
-  private readonly nextFlow = new Int32Array(BUCKETS)
-  /** By {@link Turn}. */
-  private readonly firstFlow = new Int32Array(3).fill(NONE)
-  private readonly lastFlow = new Int32Array(3).fill(NONE)
+  private readonly turns = new FlowTurns()
 
   /** See {@link startAnew}. */
   private anewAt: Instant = Number.NEGATIVE_INFINITY
@@ -147,6 +108,7 @@ export class EgressQueue {
   private readonly bytesMin: number
   private readonly packetsMax: number
   private readonly ageUsMax: DurationUs
+  private readonly urgentAgeUsMax: DurationUs
   private readonly realTimeBytesMax: number
   private readonly pureAckBytesMax: number
 
@@ -161,7 +123,8 @@ export class EgressQueue {
     this.bytesInTimeMax = this.bytesMax
     this.bytesMin = Math.min(this.bytesMax, WAIT_BYTES_MIN)
     this.packetsMax = options.packetsMax ?? Number.POSITIVE_INFINITY
-    this.ageUsMax = options.ageUsMax ?? 1 * SECOND
+    this.ageUsMax = options.ageUsMax ?? 2 * SECOND
+    this.urgentAgeUsMax = options.urgentAgeUsMax ?? 1 * SECOND
     this.realTimeBytesMax = options.realTimeBytesMax ?? 256 << 10
     this.pureAckBytesMax = options.pureAckBytesMax ?? 128 << 10
   }
@@ -191,12 +154,7 @@ export class EgressQueue {
   enqueue(slot: number, bucket: number, packetClass: number, bytes: number, now: Instant): void {
     if (packetClass === PacketClass.Bulk) {
       this.append(bucket, slot, bucket, packetClass, bytes, now)
-      this.bytesBulk += bytes
-      if (this.turns[bucket] === Turn.None) {
-        this.deficits[bucket] = QUANTUM_BYTES
-        this.appendFlow(bucket, Turn.New)
-      }
-      if (this.isTooLong) this.shorten()
+      this.bulkCame(bucket, bytes)
       return
     }
     if (packetClass === PacketClass.PureAck && this.thins(slot, bytes, now)) {
@@ -207,27 +165,34 @@ export class EgressQueue {
   }
 
   /**
-   * Takes over a slot that was sent before, on a path that has failed: bulk leaves ahead of new bulk, in the order of
-   * these calls, which is that of sending; the rest goes with its class. What the others cannot carry in time is dropped
-   * from the end and not from the head: what the receiver waits for comes first, and without holes.
+   * Offers a slot that was sent before, on a path that has failed: bulk leaves ahead of what is new of its flow, in the
+   * order of these calls, which is that of sending; the rest goes with its class. False, counted, and the slot is still the
+   * caller's: the others cannot carry it in time. So it is the end that is missing and not the beginning, for which the
+   * receiver waits.
    */
-  requeueFront(slot: number, bucket: number, packetClass: number, bytes: number, enqueuedAt: Instant): void {
+  requeueFront(
+    slot: number,
+    bucket: number,
+    packetClass: number,
+    bytes: number,
+    enqueuedAt: Instant,
+  ): boolean {
     if (packetClass !== PacketClass.Bulk) {
       this.appendUnordered(slot, bucket, packetClass, bytes, enqueuedAt)
       this.slots.kind[slot]! |= REINJECTED
-      return
+      return true
     }
-    const again = this.lineBytes[LINE_REINJECTED]!
-    const noRoom = this.packets >= this.packetsMax && this.bytesBulk === again
-    if (noRoom || again + bytes > this.bytesInTimeMax) {
+    const noRoom = this.packets >= this.packetsMax && this.bytesBulk === this.bytesAgain
+    if (noRoom || this.bytesAgain + bytes > this.bytesInTimeMax) {
       this.drops.count(Drop.egressFull)
-      this.pool.release(slot)
-      return
+      return false
     }
-    this.append(LINE_REINJECTED, slot, bucket, packetClass, bytes, enqueuedAt)
-    this.slots.kind[slot]! |= REINJECTED
-    this.bytesBulk += bytes
-    if (this.isTooLong) this.shorten()
+    this.insertAgain(bucket, slot)
+    this.note(bucket, slot, bucket | (packetClass << BUCKET_BITS) | REINJECTED, bytes, enqueuedAt)
+    this.againBytes[bucket]! += bytes
+    this.bytesAgain += bytes
+    this.bulkCame(bucket, bytes)
+    return true
   }
 
   /** The class whose turn it is, or -1 when nothing waits or all that does is to stay. Re-injected packets count as bulk. */
@@ -241,7 +206,7 @@ export class EgressQueue {
   /** The slot whose turn it is, or -1. The caller owns it; what is known of it stands in `last…`. */
   dequeue(now: Instant): number {
     if (this.packets === 0) return NONE
-    for (let line = LINE_REAL_TIME; line <= LINE_REINJECTED; line++) {
+    for (let line = LINE_REAL_TIME; line <= LINE_PURE_ACK; line++) {
       if (this.heads[line] === NONE || (line === LINE_PURE_ACK && !this.acksMayGo)) continue
       const slot = this.dequeueLine(line, now)
       if (slot !== NONE) return slot
@@ -263,16 +228,18 @@ export class EgressQueue {
 
   /** Lets go of what is too old, as {@link dequeue} does: to be called now and then, also while there is no path at all. */
   expire(now: Instant): void {
-    for (let line = LINE_REAL_TIME; line <= LINE_REINJECTED; line++) this.expireLine(line, now)
+    const { first, next } = this.turns
+    for (let line = LINE_REAL_TIME; line <= LINE_PURE_ACK; line++) this.expireLine(line, now)
     for (let turn: number = Turn.New; turn <= Turn.Old; turn++) {
-      for (let bucket = this.firstFlow[turn]!; bucket !== NONE; bucket = this.nextFlow[bucket]!) {
+      for (let bucket = first[turn]!; bucket !== NONE; bucket = next[bucket]!) {
         this.expireLine(bucket, now)
       }
     }
   }
 
   private expireLine(line: number, now: Instant): void {
-    const { heads, slots, ageUsMax } = this
+    const { heads, slots } = this
+    const ageUsMax = line < BUCKETS ? this.ageUsMax : this.urgentAgeUsMax
     while (heads[line] !== NONE && now - slots.enqueuedAt[heads[line]!]! > ageUsMax)
       this.dropHead(line, Drop.egressOld)
   }
@@ -280,24 +247,24 @@ export class EgressQueue {
   /** Deficit round robin over the bulk flows. */
   private dequeueFlows(now: Instant): number {
     for (;;) {
-      const turn = this.firstFlow[Turn.New] !== NONE ? Turn.New : Turn.Old
-      const bucket = this.firstFlow[turn]!
+      const turn = this.turns.first[Turn.New] !== NONE ? Turn.New : Turn.Old
+      const bucket = this.turns.first[turn]!
       if (bucket === NONE) return NONE
       if (this.deficits[bucket]! <= 0) {
         this.deficits[bucket]! += QUANTUM_BYTES
-        this.shiftFlow(turn)
-        this.appendFlow(bucket, Turn.Old)
+        this.turns.shift(turn)
+        this.turns.append(bucket, Turn.Old)
         continue
       }
       const slot = this.dequeueFlow(bucket, now)
       if (slot !== NONE) {
         this.deficits[bucket]! -= this.slots.bytes[slot]!
-        if (this.bytesBulk === 0) this.forgetTurns()
+        if (this.bytesBulk === 0) this.turns.clear()
         return slot
       }
       // Empty. A new flow still waits for its turn among the old ones, so that it cannot come back as new at once.
-      this.shiftFlow(turn)
-      if (turn === Turn.New && this.firstFlow[Turn.Old] !== NONE) this.appendFlow(bucket, Turn.Old)
+      this.turns.shift(turn)
+      if (turn === Turn.New && this.turns.first[Turn.Old] !== NONE) this.turns.append(bucket, Turn.Old)
     }
   }
 
@@ -313,6 +280,9 @@ export class EgressQueue {
       const sojournUs = now - slots.enqueuedAt[slot]!
       if (sojournUs > this.ageUsMax) {
         this.dropHead(bucket, Drop.egressOld)
+      } else if ((slots.kind[slot]! & REINJECTED) !== 0) {
+        if (slots.enqueuedAt[slot]! > this.anewAt) return this.leave(bucket, slot)
+        this.dropHead(bucket, Drop.sessionExpired)
       } else if (
         codel.signal(bucket, sojournUs, this.lineBytes[bucket]! - slots.bytes[slot]! <= QUANTUM_BYTES, now)
       ) {
@@ -336,7 +306,7 @@ export class EgressQueue {
       const enqueuedAt = this.slots.enqueuedAt[slot]!
       if (enqueuedAt <= this.anewAt && (this.slots.kind[slot]! & REINJECTED) !== 0) {
         this.dropHead(line, Drop.sessionExpired)
-      } else if (now - enqueuedAt <= this.ageUsMax) {
+      } else if (now - enqueuedAt <= this.urgentAgeUsMax) {
         if (line === LINE_PURE_ACK) this.acks.leave()
         return this.leave(line, slot)
       } else {
@@ -350,7 +320,7 @@ export class EgressQueue {
     this.shiftHead(line)
     this.chargeAcks(line, slots.bytes[slot]! + DATA_OVERHEAD_BYTES + OUTER_BYTES)
     const kind = slots.kind[slot]!
-    this.lastBucket = kind & BUCKET_BITS_MASK
+    this.lastBucket = kind & (BUCKETS - 1)
     this.lastClass = (kind >>> BUCKET_BITS) & 3
     this.lastReinjected = (kind & REINJECTED) !== 0
     this.lastEnqueuedAt = slots.enqueuedAt[slot]!
@@ -369,24 +339,38 @@ export class EgressQueue {
 
   /** What is sent again has its place in an order already, and is not the first to go. */
   private get isTooLong(): boolean {
-    const again = this.lineBytes[LINE_REINJECTED]!
-    const newMax = Math.max(this.bytesMin, this.bytesInTimeMax - again)
-    return this.bytesBulk - again > newMax || this.packets > this.packetsMax
+    const newMax = Math.max(this.bytesMin, this.bytesInTimeMax - this.bytesAgain)
+    return this.bytesBulk - this.bytesAgain > newMax || this.packets > this.packetsMax
   }
 
-  /** Too much: the longest flow loses from its head, as its sender learns of it soonest that way. */
+  /** Too much: the flow with most loses the oldest that is new, as its sender learns of it soonest that way. */
   private shorten(): void {
+    const { lineBytes, againBytes } = this
+    const { first, next } = this.turns
     let longest = NONE
+    let most = 0
     for (let turn: number = Turn.New; turn <= Turn.Old; turn++) {
-      for (let bucket = this.firstFlow[turn]!; bucket !== NONE; bucket = this.nextFlow[bucket]!) {
-        if (longest === NONE || this.lineBytes[bucket]! >= this.lineBytes[longest]!) longest = bucket
+      for (let bucket = first[turn]!; bucket !== NONE; bucket = next[bucket]!) {
+        const bytes = lineBytes[bucket]! - againBytes[bucket]!
+        if (bytes === 0 || bytes < most) continue
+        longest = bucket
+        most = bytes
       }
     }
-    if (longest === NONE) return
-    for (let i = 0; i < OVERFLOW_BATCH && this.isTooLong; i++) {
-      if (this.heads[longest] === NONE) return
-      this.dropHead(longest, Drop.egressFull)
+    for (let i = 0; i < OVERFLOW_BATCH && most > 0 && this.isTooLong; i++) {
+      this.drops.count(Drop.egressFull)
+      this.pool.release(this.shiftNew(longest))
+      most = lineBytes[longest]! - againBytes[longest]!
     }
+  }
+
+  private bulkCame(bucket: number, bytes: number): void {
+    this.bytesBulk += bytes
+    if (!this.turns.has(bucket)) {
+      this.deficits[bucket] = QUANTUM_BYTES
+      this.turns.append(bucket, Turn.New)
+    }
+    if (this.isTooLong) this.shorten()
   }
 
   private appendUnordered(
@@ -440,15 +424,31 @@ export class EgressQueue {
     bytes: number,
     now: Instant,
   ): void {
-    const { slots } = this
-    slots.next[slot] = NONE
-    slots.enqueuedAt[slot] = now
-    slots.bytes[slot] = bytes
-    slots.kind[slot] = bucket | (packetClass << BUCKET_BITS)
+    this.slots.next[slot] = NONE
     const tail = this.tails[line]!
     if (tail === NONE) this.heads[line] = slot
-    else slots.next[tail] = slot
+    else this.slots.next[tail] = slot
     this.tails[line] = slot
+    this.note(line, slot, bucket | (packetClass << BUCKET_BITS), bytes, now)
+  }
+
+  /** Behind what is sent again of the flow, and before what is new. */
+  private insertAgain(bucket: number, slot: number): void {
+    const { next } = this.slots
+    const before = this.lastAgain[bucket]!
+    const after = before === NONE ? this.heads[bucket]! : next[before]!
+    next[slot] = after
+    if (before === NONE) this.heads[bucket] = slot
+    else next[before] = slot
+    if (after === NONE) this.tails[bucket] = slot
+    this.lastAgain[bucket] = slot
+  }
+
+  private note(line: number, slot: number, kind: number, bytes: number, now: Instant): void {
+    const { slots } = this
+    slots.enqueuedAt[slot] = now
+    slots.bytes[slot] = bytes
+    slots.kind[slot] = kind
     this.lineBytes[line]! += bytes
     this.bytes += bytes
     this.packets++
@@ -456,41 +456,36 @@ export class EgressQueue {
 
   /** Takes the head from a line; returns its slot. */
   private shiftHead(line: number): number {
-    const { slots } = this
     const slot = this.heads[line]!
-    const bytes = slots.bytes[slot]!
-    const next = slots.next[slot]!
-    this.heads[line] = next
-    if (next === NONE) this.tails[line] = NONE
-    this.lineBytes[line]! -= bytes
-    this.bytes -= bytes
-    this.packets--
-    if (line < BUCKETS || line === LINE_REINJECTED) this.bytesBulk -= bytes
+    this.heads[line] = this.slots.next[slot]!
+    if (this.heads[line] === NONE) this.tails[line] = NONE
+    this.left(line, slot)
     return slot
   }
 
-  /** No bulk waits: whoever comes next begins anew. */
-  private forgetTurns(): void {
-    for (let turn: number = Turn.New; turn <= Turn.Old; turn++) {
-      while (this.firstFlow[turn] !== NONE) this.shiftFlow(turn)
-    }
+  /** Takes the first that is new from a flow that has some; returns its slot. */
+  private shiftNew(bucket: number): number {
+    const { next } = this.slots
+    const before = this.lastAgain[bucket]!
+    if (before === NONE) return this.shiftHead(bucket)
+    const slot = next[before]!
+    next[before] = next[slot]!
+    if (next[before] === NONE) this.tails[bucket] = before
+    this.left(bucket, slot)
+    return slot
   }
 
-  private appendFlow(bucket: number, turn: number): void {
-    this.turns[bucket] = turn
-    this.nextFlow[bucket] = NONE
-    const last = this.lastFlow[turn]!
-    if (last === NONE) this.firstFlow[turn] = bucket
-    else this.nextFlow[last] = bucket
-    this.lastFlow[turn] = bucket
-  }
-
-  /** Takes the first flow from a list. */
-  private shiftFlow(turn: number): void {
-    const bucket = this.firstFlow[turn]!
-    const next = this.nextFlow[bucket]!
-    this.firstFlow[turn] = next
-    if (next === NONE) this.lastFlow[turn] = NONE
-    this.turns[bucket] = Turn.None
+  private left(line: number, slot: number): void {
+    const { slots } = this
+    const bytes = slots.bytes[slot]!
+    this.lineBytes[line]! -= bytes
+    this.bytes -= bytes
+    this.packets--
+    if (line >= BUCKETS) return
+    this.bytesBulk -= bytes
+    if ((slots.kind[slot]! & REINJECTED) === 0) return
+    this.againBytes[line]! -= bytes
+    this.bytesAgain -= bytes
+    if (this.lastAgain[line] === slot) this.lastAgain[line] = NONE
   }
 }

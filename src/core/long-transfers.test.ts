@@ -109,6 +109,34 @@ describe('a long transfer over paths of different delay', () => {
     expect(send(12)).toBeDefined()
   })
 
+  it('... but not as long after each pause: only the first may be a look', () => {
+    send(9)
+    send(5, PACKETS_PER_STEP / 3)
+    expect(transfers.flags[BUCKET]).toBe(0)
+    let again = 0
+    for (let seconds = 0; seconds < 20 && again === 0; seconds += 4) {
+      send(0.15, 0)
+      const changed = send(3.85)
+      if (changed !== undefined) again = seconds + changed
+    }
+    expect(again).toBeGreaterThan(8)
+    expect(again).toBeLessThan(9)
+  })
+
+  it('is tried again although nothing is known of a path when it is let go', () => {
+    send(9)
+    paths.push(path(5, Number.POSITIVE_INFINITY))
+    send(5, PACKETS_PER_STEP / 3)
+    expect(transfers.flags[BUCKET]).toBe(0)
+    paths.pop()
+    expect(send(9.5)).toBeDefined()
+    for (let i = 0; i < 2; i++) paths[i] = path([80, 20][i]!, Number.POSITIVE_INFINITY)
+    send(5, PACKETS_PER_STEP / 3)
+    expect(transfers.flags[BUCKET]).toBe(0)
+    paths = [path(80, 5), path(20, 30)]
+    expect(send(12)).toBeDefined()
+  })
+
   it('that stood still at two seconds is judged once BBR has looked, ten seconds after that', () => {
     send(2)
     send(0.3, 0)

@@ -78,6 +78,8 @@ export class LongTransfers {
   /** When the transfer began, or was last quiet (never: it is not evened again); and when it was last busy. */
   private readonly since = new Float64Array(BUCKETS)
   private readonly busyAt = new Float64Array(BUCKETS)
+  /** It was let go, and the next time that it is quiet BBR may look. */
+  private readonly looksSoon = new Uint8Array(BUCKETS)
   /** When it last stood still with a short round trip. */
   private readonly stillAt = new Float64Array(BUCKETS)
   /** Of those that are even: from when the next judgement counts, what they usually had before, how often they were judged. */
@@ -137,6 +139,7 @@ export class LongTransfers {
     if (usual === 0) {
       this.usual[bucket] = packets
       this.failures[bucket] = 0
+      this.looksSoon[bucket] = 0
       this.since[bucket] = now
       this.busyAt[bucket] = now
       this.stillAt[bucket] = Number.NEGATIVE_INFINITY
@@ -153,10 +156,10 @@ export class LongTransfers {
       return
     }
     if (this.flags[bucket] !== 0) return
-    const isOld = now - this.since[bucket]! > EVEN_UNTIL_US || this.failures[bucket]! > 0
-    const isLast = this.failures[bucket] === ATTEMPTS_MAX
-    if (isOld && !isLast && packets < QUIET_SHARE * usual)
-      this.since[bucket] = Math.max(this.since[bucket]!, now)
+    const isOld = now - this.since[bucket]! > EVEN_UNTIL_US || this.looksSoon[bucket] === 1
+    if (!isOld || now < this.since[bucket]! || packets >= QUIET_SHARE * usual) return
+    this.since[bucket] = now
+    this.looksSoon[bucket] = 0
   }
 
   private noteLook(bucket: number, packets: number): void {
@@ -189,19 +192,22 @@ export class LongTransfers {
   /** BBR sees the least round trip when the delay is gone, if it does not look before: then it is quiet. */
   private letGo(bucket: number, delayUs: DurationUs, now: Instant): void {
     this.flags[bucket] = 0
-    this.since[bucket] = ++this.failures[bucket]! === ATTEMPTS_MAX ? NEVER : now + delayUs / FALL
+    const isLast = ++this.failures[bucket]! === ATTEMPTS_MAX
+    this.since[bucket] = isLast ? NEVER : now + delayUs / FALL
+    this.looksSoon[bucket] = 1
   }
 }
 
-/** Between the nearest and the farthest. */
+/** Between the nearest and the farthest, of those that have been measured. */
 function spreadUs(paths: readonly Path[]): DurationUs {
   let least = Number.POSITIVE_INFINITY
-  let most = 0
+  let most = Number.NEGATIVE_INFINITY
   for (const { rate } of paths) {
+    if (!Number.isFinite(rate.baseUs)) continue
     least = Math.min(least, rate.baseUs)
     most = Math.max(most, rate.baseUs)
   }
-  return most - least
+  return Math.max(0, most - least)
 }
 
 /** Whether the delays of the paths are different, and those that are longer are of use. */

@@ -3,6 +3,7 @@ import { Feature } from '../wire/message.js'
 import {
   EGRESS_BYTES_MAX,
   EGRESS_PACKETS_MAX,
+  EGRESS_URGENT_US_MAX,
   EGRESS_US_MAX,
   FORMER_SESSION_US,
   FORMER_SESSIONS_MAX,
@@ -99,6 +100,7 @@ export class Peer {
       bytesMax: EGRESS_BYTES_MAX,
       packetsMax: EGRESS_PACKETS_MAX,
       ageUsMax: EGRESS_US_MAX,
+      urgentAgeUsMax: EGRESS_URGENT_US_MAX,
     })
     this.resequencer = new Resequencer(pool, drops, device.delivered, { holdUsMax: HOLD_US_MAX })
     this.contextsOut = new OutgoingContexts(pool)

@@ -83,7 +83,7 @@ export function settleReported(
   return lost
 }
 
-/** Everything under way on `path`, which has turned suspect, goes ahead of what waits, in the order of its sending. */
+/** Everything under way on `path`, which has turned suspect, goes ahead of what waits of its flow, in the order of its sending. */
 export function reinject(device: Device, path: Path, now: Instant): void {
   const { channel, peer } = path
   if (!channel || !peer.scheduler.repairs) return
@@ -132,7 +132,13 @@ function requeue(device: Device, path: Path, slot: number, now: Instant): void {
   }
   // Its time in the queue counts anew: it is not the queue that was slow.
   const { bytes } = egressSlots
-  peer.egress.requeueFront(slot, egressSlots.bucketOf(slot), egressSlots.classOf(slot), bytes[slot]!, now)
+  if (
+    !peer.egress.requeueFront(slot, egressSlots.bucketOf(slot), egressSlots.classOf(slot), bytes[slot]!, now)
+  ) {
+    retention.leaveQueue(slot)
+    pool.release(slot)
+    return
+  }
   peer.repairs++
 }
 

@@ -151,47 +151,6 @@ describe('Resequencer', () => {
     expect(delivered()).toEqual(['1:3'])
   })
 
-  it('holds what comes after repairs for as long as these fill the hole from its front', () => {
-    start({ repairs: true, holdUsMax: 300 * MILLISECOND })
-    for (const bucket of [1, 2]) receive(bucket, 101)
-    receive(1, 100)
-    // A repair each 10 ms for a second.
-    for (let i = 0; i < 100; i++) {
-      const now = (i + 1) * 10 * MILLISECOND
-      receive(1, i, now, now, PacketFlag.Repair)
-      resequencer.handleTimeout(now)
-      expect(resequencer.nextTimeout()).toBeGreaterThan(now)
-      const all = i === 29 ? [`1:${i}`, '2:101'] : [`1:${i}`]
-      expect(delivered()).toEqual(i === 99 ? ['1:99', '1:100', '1:101'] : all)
-    }
-    // They end: the hole is given up in its time.
-    const now = SECOND
-    receive(1, 110, now, now)
-    for (let i = 0; i < 30; i++) {
-      const then = now + i * 10 * MILLISECOND
-      if (i < 5) receive(1, 102 + i, then, then, PacketFlag.Repair)
-      resequencer.handleTimeout(then)
-    }
-    delivered()
-    resequencer.handleTimeout(now + 300 * MILLISECOND)
-    expect(delivered()).toEqual(['1:110'])
-    expect(resequencer.heldCount).toBe(0)
-  })
-
-  it('does not take packets that come by themselves, or behind the hole, for repairs that fill it', () => {
-    start({ repairs: true, holdUsMax: 300 * MILLISECOND })
-    for (const bucket of [1, 2]) receive(bucket, 50)
-    for (let i = 0; i < 30; i++) {
-      const now = (i + 1) * 10 * MILLISECOND
-      receive(1, i, now, now)
-      receive(2, i + 1, now, now, PacketFlag.Repair)
-      expect(resequencer.holesReleased).toBe(0)
-      resequencer.handleTimeout(now)
-    }
-    expect(resequencer.holesReleased).toBe(3)
-    expect(delivered()).toEqual(expect.arrayContaining(['1:50', '2:1', '2:50']))
-  })
-
   it('delivers what comes after its hole was given up, once', () => {
     receive(1, 2, 0, 0)
     resequencer.handleTimeout(SECOND)
@@ -297,35 +256,6 @@ describe('Resequencer', () => {
     expect(delivered()).toEqual(['1:0', '0:50', '1:1'])
     expect(resequencer.duplicates).toBe(0)
   })
-
-  it('waits longer where packets overtake each other within a path, and less again when they no longer do', () => {
-    knowPaths(0)
-    resequencer.setPaths([0])
-    let now = 10 * MILLISECOND
-    let sequence = 0
-    /** One packet overtakes two others by `byUs`; whether it had to wait for them. */
-    const overtake = (byUs: number): boolean => {
-      now += 20 * MILLISECOND
-      const stamp = now - 10 * MILLISECOND
-      receive(1, sequence + 2, stamp + byUs, now)
-      resequencer.pathDelivered(0, stamp + byUs + 1, now)
-      resequencer.handleTimeout(now)
-      const waited = resequencer.heldCount > 0
-      receive(1, sequence, stamp, now + byUs)
-      receive(1, sequence + 1, stamp, now + byUs)
-      resequencer.handleTimeout(now + byUs)
-      sequence += 3
-      expect(delivered()).toHaveLength(3)
-      return waited
-    }
-    expect(overtake(MILLISECOND)).toBe(false)
-    expect(resequencer.toleranceUs).toBe(500)
-    expect(overtake(MILLISECOND)).toBe(true)
-    const late = resequencer.lateDelivered
-    now += 20 * SECOND
-    expect(overtake(MILLISECOND)).toBe(false)
-    expect(resequencer.lateDelivered).toBe(late + 2)
-  })
 })
 
 /** The slow, obvious version: maps and sets, every rule looked at every time. */
@@ -341,6 +271,8 @@ class OracleResequencer {
       done: Set<number>
       /** When a packet last came that was waited for. All are repairs. */
       filledAt: number
+      /** Since when some are held that have waited for long enough. */
+      overdueSince?: number | undefined
     }
   >()
   private paths = new Map<number, { newest: number; mean: number; deviation: number }>()
@@ -393,9 +325,12 @@ class OracleResequencer {
     for (const [bucket, state] of this.buckets) {
       while (state.held.size > 0) {
         const first = Math.min(...state.held.keys())
-        const old = [...state.held.values()].filter((each) => each.at + this.holdUs() <= now)
-        if (this.repairs && now - state.filledAt < 50_000) for (const each of old.splice(0)) each.at = now
-        const tooOld = old.length > 0
+        const isOld = [...state.held.values()].some((each) => each.at + this.holdUs() <= now)
+        if (isOld && state.overdueSince === undefined) state.overdueSince = now
+        if (!isOld) state.overdueSince = undefined
+        const renewed =
+          this.repairs && now - state.filledAt < 50_000 && now - (state.overdueSince ?? now) < SECOND
+        const tooOld = isOld && !renewed
         if (!tooOld && !this.passed(state.held.get(first)!.stamp, now)) break
         state.expected = first
         this.run(bucket)

@@ -8,6 +8,8 @@ import { EQUALISER_SPREAD_US_MAX, Equaliser } from './equaliser.js'
 import { EvenDelay } from './even-delay.js'
 import { HeldPackets, NONE } from './held-packets.js'
 import { PathArrivals } from './path-arrivals.js'
+import { Renewals } from './renewals.js'
+import { ReorderTolerance } from './reorder-tolerance.js'
 import { REPLAY_WINDOW_WIDTH, ReplayWindow } from './replay-window.js'
 
 export const HELD_MAX_DEFAULT = 8192
@@ -24,24 +26,8 @@ const SEQUENCE_LEAP = 2 ** 20
 /** Where the counters of the unordered bucket start, so that a packet before the first one is not below 0. */
 const UNORDERED_BASE = SEQUENCE_MASK + 1
 
-/** Reordering within a path: grows by half and this much for each late packet, at most once in 10 ms. */
-const TOLERANCE_STEP_US = 0.5 * MILLISECOND
-const TOLERANCE_RAISE_US = 10 * MILLISECOND
-const TOLERANCE_US_MAX = 20 * MILLISECOND
 /** A packet later than this behind its release was not reordered but stuck: no reason to wait longer for others. */
 const LATE_IS_REORDERED_US = 50 * MILLISECOND
-/** Each second without a late packet takes a fifth of the tolerance. */
-const TOLERANCE_FADE = 0.8
-const TOLERANCE_FADE_US = 1 * SECOND
-const TOLERANCE_US_MIN = 0.05 * MILLISECOND
-
-/**
- * Repairs that fill a hole from its front come at least this often, or the hole is given up in its time: after a path has
- * failed all that was under way on it comes by the others, and each packet of it is as good as in time (kernel, a path of
- * 40 Mbit/s dies beside one of 5: 170 packets late, and nothing out for 250 ms).
- */
-const REPAIRS_GO_ON_US = 50 * MILLISECOND
-
 /** For less it is not worth waking up once more. */
 const WAIT_US_MIN = 0.2 * MILLISECOND
 
@@ -79,8 +65,6 @@ export class Resequencer {
   duplicates = 0
   /** Times that a sequence was too far off to be of the same order. */
   resyncs = 0
-  /** What is waited beyond a path's newest stamp, as packets overtake each other within paths. */
-  toleranceUs: DurationUs = 0
   /** Whether ordered packets are all given the delay of the slowest path. */
   equalise = false
 
@@ -98,8 +82,8 @@ export class Resequencer {
   private readonly missingCount = new Int32Array(BUCKETS)
   /** By bucket: when a hole was last given up. */
   private readonly releasedAt = new Float64Array(BUCKETS).fill(Number.NEGATIVE_INFINITY)
-  /** By bucket: when a repair was last the one that was waited for. */
-  private readonly repairedAt = new Float64Array(BUCKETS).fill(Number.NEGATIVE_INFINITY)
+  private readonly tolerance = new ReorderTolerance()
+  private readonly renewals = new Renewals()
   /** Buckets that hold packets, in no order, and the place of each in this list. */
   private readonly holes = new Int32Array(BUCKETS)
   private readonly holePlace = new Int32Array(BUCKETS).fill(NONE)
@@ -112,8 +96,6 @@ export class Resequencer {
   private readonly evenMax: number
   /** When a packet last came. */
   private lastArrivalAt: Instant = Number.NEGATIVE_INFINITY
-  private toleranceRaisedAt: Instant = Number.NEGATIVE_INFINITY
-  private toleranceFadedAt: Instant = Number.NEGATIVE_INFINITY
 
   /**
    * @param output takes the slots in order; must have room for every slot that the peer may hold
@@ -129,6 +111,10 @@ export class Resequencer {
     this.held = new HeldPackets(options.heldMax ?? HELD_MAX_DEFAULT)
     this.equaliser = new Equaliser(pool.slotCount, output)
     this.evenMax = pool.slotCount / 4
+  }
+
+  get toleranceUs(): DurationUs {
+    return this.tolerance.us
   }
 
   /** Packets that wait. */
@@ -198,15 +184,20 @@ export class Resequencer {
 
   private giveUpHoles(now: Instant): void {
     const { held } = this
+    if (this.renewals.count > 0) this.endRenewals(now)
     if (held.count === 0) return
     const holdUs = this.holdUs
     while (held.oldest !== NONE && held.arrivedAt[held.oldest]! + holdUs <= now) {
       const bucket = held.bucketOf(held.oldest)
-      if (now - this.repairedAt[bucket]! < REPAIRS_GO_ON_US) held.renewOldest(now)
-      else this.releaseHole(bucket, now)
+      if (this.renewals.until(bucket) > now) {
+        this.renewals.add(bucket, held.sequenceOf(held.oldest), now)
+        held.renewOldest(now)
+      } else {
+        this.releaseHole(bucket, now)
+      }
     }
     if (this.repairs || (!this.looksDue && now < this.silenceAt)) return
-    this.fadeTolerance(now)
+    this.tolerance.fade(now)
     let silenceAt = NEVER
     // Backwards, as a bucket that leaves the list is replaced by the last one.
     for (let i = this.holeCount - 1; i >= 0; i--) {
@@ -214,7 +205,7 @@ export class Resequencer {
       for (;;) {
         const first = held.first[bucket]!
         if (first === NONE) break
-        const passedAt = this.paths.passedAt(held.stampUs[first]!, this.toleranceUs)
+        const passedAt = this.paths.passedAt(held.stampUs[first]!, this.tolerance.us)
         if (passedAt > now) {
           if (passedAt < silenceAt) silenceAt = passedAt
           break
@@ -226,6 +217,23 @@ export class Resequencer {
     this.looksDue = false
   }
 
+  /** Gives up the holes before packets that waited for repairs alone, when these come no more. */
+  private endRenewals(now: Instant): void {
+    const { renewals } = this
+    for (let i = renewals.count - 1; i >= 0; i--) {
+      const bucket = renewals.buckets[i]!
+      const isOver = renewals.until(bucket) <= now
+      while (isOver && this.hasRenewed(bucket)) this.releaseHole(bucket, now)
+      if (!this.hasRenewed(bucket)) renewals.removeAt(i)
+    }
+  }
+
+  private hasRenewed(bucket: number): boolean {
+    const { held } = this
+    const first = held.first[bucket]!
+    return first !== NONE && this.renewals.includes(bucket, held.sequenceOf(first))
+  }
+
   /**
    * When {@link handleTimeout} is to be called even if nothing comes; in the past if something came since the last
    * call that may have settled a hole.
@@ -234,7 +242,8 @@ export class Resequencer {
     const { held } = this
     const equalisedAt = this.equaliser.nextTimeout()
     if (held.oldest === NONE) return equalisedAt
-    const deadline = Math.min(equalisedAt, held.arrivedAt[held.oldest]! + this.holdUs)
+    const holdsUntil = Math.min(equalisedAt, held.arrivedAt[held.oldest]! + this.holdUs)
+    const deadline = Math.min(holdsUntil, this.renewals.nextEnd)
     if (this.repairs) return deadline
     return Math.min(deadline, this.looksDue ? this.lastArrivalAt : this.silenceAt)
   }
@@ -252,13 +261,16 @@ export class Resequencer {
     const { oldest } = this.held
     if (oldest === NONE) return false
     this.drops.count(Drop.resequencerFull)
-    this.releaseHole(this.held.bucketOf(oldest), now)
+    // Those that wait for repairs alone have waited longest, and stand as if they had just come.
+    const bucket = this.renewals.count > 0 ? this.renewals.buckets[0]! : this.held.bucketOf(oldest)
+    this.releaseHole(this.held.first[bucket] === NONE ? this.held.bucketOf(oldest) : bucket, now)
     return true
   }
 
   /** The other end has restarted: delivers what is held and expects every sequence from 0. */
   reset(now: Instant): void {
     while (this.held.oldest !== NONE) this.releaseHole(this.held.bucketOf(this.held.oldest), now)
+    this.endRenewals(now)
     this.equaliser.releaseAll()
     this.dueAt.fill(Number.NEGATIVE_INFINITY)
     this.evenDelay.reset()
@@ -268,7 +280,7 @@ export class Resequencer {
     this.releasedAt.fill(Number.NEGATIVE_INFINITY)
     this.unordered.reset()
     this.paths.reset()
-    this.toleranceUs = 0
+    this.tolerance.us = 0
     this.looksDue = false
     this.silenceAt = NEVER
   }
@@ -311,7 +323,7 @@ export class Resequencer {
     if (ahead < 0) {
       this.receivePast(slot, bucket, sequence, ahead, flags, now)
     } else if (ahead === 0) {
-      if (this.repairs && (flags & PacketFlag.Repair) !== 0) this.repairedAt[bucket] = now
+      if (this.repairs && (flags & PacketFlag.Repair) !== 0) this.renewals.repairedAt[bucket] = now
       this.deliver(slot, bucket, sequence, stampUs, flags, now)
       this.deliverRun(bucket, now)
     } else if (held.find(bucket, sequence) !== NONE) {
@@ -359,7 +371,7 @@ export class Resequencer {
     this.lateDelivered++
     this.output.push(slot)
     const isRepair = (flags & PacketFlag.Repair) !== 0
-    if (!isRepair && now - this.releasedAt[bucket]! < LATE_IS_REORDERED_US) this.raiseTolerance(now)
+    if (!isRepair && now - this.releasedAt[bucket]! < LATE_IS_REORDERED_US) this.tolerance.raise(now)
   }
 
   /** Gives up what is missing before the first held packet of a bucket, and delivers from there. */
@@ -466,20 +478,6 @@ export class Resequencer {
     this.missing.fill(0, bucket * PAST_WORDS, (bucket + 1) * PAST_WORDS)
     this.missingCount[bucket] = 0
     this.resyncs++
-  }
-
-  private raiseTolerance(now: Instant): void {
-    if (now - this.toleranceRaisedAt < TOLERANCE_RAISE_US) return
-    this.toleranceRaisedAt = now
-    this.toleranceFadedAt = now
-    this.toleranceUs = Math.min(TOLERANCE_US_MAX, this.toleranceUs * 1.5 + TOLERANCE_STEP_US)
-  }
-
-  private fadeTolerance(now: Instant): void {
-    if (this.toleranceUs === 0 || now - this.toleranceFadedAt < TOLERANCE_FADE_US) return
-    this.toleranceUs *= TOLERANCE_FADE ** Math.floor((now - this.toleranceFadedAt) / TOLERANCE_FADE_US)
-    this.toleranceFadedAt = now
-    if (this.toleranceUs < TOLERANCE_US_MIN) this.toleranceUs = 0
   }
 
   private dropDuplicate(slot: number): void {

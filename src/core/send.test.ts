@@ -157,7 +157,7 @@ test('what waits for an end that is away does not hold memory for longer than it
   for (let i = 0; i < 1_000; i++) add(ProtocolNumber.tcp, i, i, 60)
   device.handleTun(batch, end.local(world.clock.now))
   expect(peer.egress.packets).toBe(1_000)
-  world.run(62 * SECOND)
+  world.run(63 * SECOND)
   expect(device.drops.snapshot()).toMatchObject({ egressOld: 1_000 })
   expect(peer.egress.packets).toBe(0)
   expect(pool.freeCount).toBe(pool.slotCount)
