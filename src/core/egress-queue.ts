@@ -28,9 +28,10 @@ const ACK_SHARE_OF_BULK = 0.5
 /** A flow that was given up for being too long loses at most so many packets at once. */
 const OVERFLOW_BATCH = 64
 /**
- * What comes is to leave well before it is too old: no more bulk waits than goes out in this share of the limit in time; half
- * as fast, where flows share, is in time still. Else the limit takes all that a burst brought last, and with it what was sent again and what would have told of the loss
- * (model, CUBIC, a path that dies under a slow start: 1300 packets, and the sender silent until its timer of 1.7 s).
+ * What comes is to leave well before it is too old: no more bulk waits than goes out in this share of the limit in time. Half
+ * as fast, where flows share, is in time still. Else the limit takes all that a burst brought last, and with it what was
+ * sent again and what would have told of the loss (model, CUBIC, a path that dies under a slow start: 1300 packets, and the
+ * sender silent until its timer of 1.7 s).
  */
 const WAIT_SHARE_MAX = 0.375
 /** ... but of these new bulk always has so many. */
