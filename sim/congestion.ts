@@ -396,6 +396,6 @@ export class Bbr implements CongestionControl {
     this.wasRecovering = true
   }
   onUndo(): void {
-    // Nothing was reduced.
+    // As the end of a recovery.
   }
 }

@@ -2,6 +2,7 @@
 import { beforeAll, expect, test } from 'vitest'
 import { loadPrimitives } from '../src/io/primitives.js'
 import { parseScenario } from '../src/lab/scenario-load.js'
+import type { Verdict } from '../src/lab/verdict.js'
 import type { Primitives } from '../src/noise/primitives.js'
 import { playScenario } from './scenario-run.js'
 
@@ -10,47 +11,44 @@ beforeAll(async () => {
   primitives = await loadPrimitives()
 })
 
-// Without, at 2 and at 6 s: 260 ms with nothing out of the tunnel, and 204 and 177 segments sent again.
-test.each([2, 3, 6])('40 Mbit/s die at %i s beside 5: no pause, and TCP sends little again', (diesAt) => {
+/** Links of 40 and 5 Mbit/s, of which the first dies; what is not as expected. */
+function missed(diesAt: number, traffic: string, expected: string[]): Verdict[] {
   const text = `name: test
 about: a test
 links:
   - { name: thick, rate: 40Mbit/s, rtt: 60ms, queue: 100ms }
   - { name: thin, rate: 5Mbit/s, rtt: 60ms, queue: 100ms }
-traffic:
-  - { name: bulk, kind: tcp, way: down, for: 12s }
+traffic: ${traffic}
 events: [{ at: ${diesAt}s, link: thick, do: down }]
 expect:
-  - { what: gap, of: bulk, window: 1s..11s, max: 100ms }
-  - { what: retransmits, of: bulk, window: 1s..11s, max: 120 }
-  - { what: goodput, of: bulk, window: 7s..11s, min: 95% }
+${expected.map((each) => `  - { ${each} }`).join('\n')}
 `
   const scenario = parseScenario(new TextEncoder().encode(text), 'test.yaml')
   const run = playScenario(scenario, 1, 'auto', primitives, '')
   expect(run.outcome.faults).toEqual([])
-  expect(run.verdicts.filter((verdict) => !verdict.ok)).toEqual([])
+  return run.verdicts.filter((verdict) => !verdict.ok)
+}
+
+// Without, at 2 and at 6 s: 260 ms with nothing out of the tunnel, and 204 and 177 segments sent again.
+test.each([2, 3, 6])('40 Mbit/s die at %i s beside 5: no pause, and TCP sends little again', (diesAt) => {
+  const expected = [
+    'what: gap, of: bulk, window: 1s..11s, max: 100ms',
+    'what: retransmits, of: bulk, window: 1s..11s, max: 120',
+    'what: goodput, of: bulk, window: 7s..11s, min: 95%',
+  ]
+  expect(missed(diesAt, '[{ name: bulk, kind: tcp, way: down, for: 12s }]', expected)).toEqual([])
 })
 
 // With what was under way ahead of everybody the second had 17 % of the line, and with a limit of one second 36 % were left to
 // the first; now 43 and 54, of 50 that are fair.
 test('a second transfer has its turns while what was under way for the first is sent again', () => {
-  const text = `name: test
-about: a test
-links:
-  - { name: thick, rate: 40Mbit/s, rtt: 60ms, queue: 100ms }
-  - { name: thin, rate: 5Mbit/s, rtt: 60ms, queue: 100ms }
-traffic:
-  - { name: bulk, kind: tcp, way: down, for: 13s }
-  - { name: other, kind: tcp, way: down, from: 6150ms, for: 6s }
-events: [{ at: 6s, link: thick, do: down }]
-expect:
-  - { what: goodput, of: other, window: 6150ms..7s, min: 40% }
-  - { what: goodput, of: bulk, window: 6s..8s, min: 38% }
-  - { what: goodput, of: bulk, window: 8s..12s, min: 42% }
-  - { what: gap, of: bulk, window: 1s..11s, max: 100ms }
-`
-  const scenario = parseScenario(new TextEncoder().encode(text), 'test.yaml')
-  const run = playScenario(scenario, 1, 'auto', primitives, '')
-  expect(run.outcome.faults).toEqual([])
-  expect(run.verdicts.filter((verdict) => !verdict.ok)).toEqual([])
+  const bulk = '{ name: bulk, kind: tcp, way: down, for: 13s }'
+  const other = '{ name: other, kind: tcp, way: down, from: 6150ms, for: 6s }'
+  const expected = [
+    'what: goodput, of: other, window: 6150ms..7s, min: 40%',
+    'what: goodput, of: bulk, window: 6s..8s, min: 38%',
+    'what: goodput, of: bulk, window: 8s..12s, min: 42%',
+    'what: gap, of: bulk, window: 1s..11s, max: 100ms',
+  ]
+  expect(missed(6, `[${bulk}, ${other}]`, expected)).toEqual([])
 })

@@ -1,58 +1,28 @@
 import { beforeEach, expect, it } from 'vitest'
-import { PacketPool, SLOT_BYTES } from '../base/packet-pool.js'
-import { type Instant, MILLISECOND, SECOND } from '../base/time.js'
-import { DropCounters } from './drop-reasons.js'
-import { EgressQueue, type EgressQueueOptions } from './egress-queue.js'
-import { EgressSlots } from './egress-slots.js'
+import { MILLISECOND, SECOND } from '../base/time.js'
 import { PacketClass } from './flow-table.js'
+import {
+  dequeue,
+  dequeueAll,
+  drops,
+  enqueue,
+  pool,
+  queue,
+  SLOTS,
+  start,
+  take,
+} from './testing/one-egress-queue.js'
 
 // What waits to be sent again, beside what is new, and how much waits at all.
 
-const SLOTS = 4096
 const { Bulk } = PacketClass
-let pool: PacketPool
-let drops: DropCounters
-let queue: EgressQueue
-let names: string[]
-
-function start(options: EgressQueueOptions = {}): void {
-  pool = new PacketPool(SLOTS * SLOT_BYTES)
-  drops = new DropCounters()
-  queue = new EgressQueue(pool, drops, new EgressSlots(SLOTS), options)
-  names = []
-}
 
 beforeEach(() => start())
-
-function take(name: string): number {
-  const slot = pool.take()
-  expect(slot).toBeGreaterThanOrEqual(0)
-  names[slot] = name
-  return slot
-}
-
-function enqueue(name: string, bucket: number, packetClass: number = Bulk, bytes = 1000, now = 0): void {
-  queue.enqueue(take(name), bucket, packetClass, bytes, now)
-}
 
 /** What was under way is to be sent again; what is refused is let go. */
 function again(name: string, bucket: number, now = 0): void {
   const slot = take(name)
   if (!queue.requeueFront(slot, bucket, Bulk, 1000, now)) pool.release(slot)
-}
-
-/** Name of the next packet, or undefined. */
-function dequeue(now: Instant = 0): string | undefined {
-  const slot = queue.dequeue(now)
-  if (slot < 0) return undefined
-  pool.release(slot)
-  return names[slot]
-}
-
-function dequeueAll(now: Instant = 0): string[] {
-  const result: string[] = []
-  for (let name = dequeue(now); name !== undefined; name = dequeue(now)) result.push(name)
-  return result
 }
 
 it('lets what is sent again of one flow wait for its turn beside others, and what is new of it behind', () => {

@@ -1,52 +1,22 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { PacketPool, SLOT_BYTES } from '../base/packet-pool.js'
-import { type Instant, MILLISECOND, SECOND } from '../base/time.js'
-import { DropCounters } from './drop-reasons.js'
-import { EgressQueue, type EgressQueueOptions } from './egress-queue.js'
-import { EgressSlots } from './egress-slots.js'
+import { MILLISECOND, SECOND } from '../base/time.js'
 import { PacketClass } from './flow-table.js'
+import {
+  dequeue,
+  dequeueAll,
+  drops,
+  enqueue,
+  pool,
+  queue,
+  SLOTS,
+  start,
+  take,
+} from './testing/one-egress-queue.js'
 
-const SLOTS = 4096
 const { RealTime, PureAck, Bulk } = PacketClass
-let pool: PacketPool
-let drops: DropCounters
-let queue: EgressQueue
-let names: string[]
-
-function start(options: EgressQueueOptions = {}): void {
-  pool = new PacketPool(SLOTS * SLOT_BYTES)
-  drops = new DropCounters()
-  queue = new EgressQueue(pool, drops, new EgressSlots(SLOTS), options)
-  names = []
-}
 
 beforeEach(() => start())
-
-function take(name: string): number {
-  const slot = pool.take()
-  expect(slot).toBeGreaterThanOrEqual(0)
-  names[slot] = name
-  return slot
-}
-
-function enqueue(name: string, bucket: number, packetClass: number = Bulk, bytes = 1000, now = 0): void {
-  queue.enqueue(take(name), bucket, packetClass, bytes, now)
-}
-
-/** Name of the next packet, or undefined. */
-function dequeue(now: Instant = 0): string | undefined {
-  const slot = queue.dequeue(now)
-  if (slot < 0) return undefined
-  pool.release(slot)
-  return names[slot]
-}
-
-function dequeueAll(now: Instant = 0): string[] {
-  const result: string[] = []
-  for (let name = dequeue(now); name !== undefined; name = dequeue(now)) result.push(name)
-  return result
-}
 
 describe('EgressQueue', () => {
   it('lets real-time packets go first, then ACKs, then bulk, and of a flow first what is sent again', () => {

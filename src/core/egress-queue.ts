@@ -62,7 +62,8 @@ export interface EgressQueueOptions {
  * Where the packets of one peer wait for a path: the one waiting place on the way out, in the tunnel and not in a
  * modem. Real-time packets leave first, then pure ACKs, then bulk. Bulk flows take turns by deficit round robin; a flow
  * that has just begun goes before those that go on (FQ-CoDel, RFC 8290), and CoDel keeps each of them short. Within a
- * flow what is sent again goes before what is new. A packet that leaves the queue other than by {@link dequeue} is counted and released.
+ * flow what is sent again goes before what is new. A packet that leaves the queue other than by {@link dequeue} is
+ * counted and released.
  *
  * Memory, all taken by the constructor: 72 KiB, beside the shared {@link EgressSlots}.
  */
@@ -281,7 +282,7 @@ export class EgressQueue {
       const sojournUs = now - slots.enqueuedAt[slot]!
       if (sojournUs > this.ageUsMax) {
         this.dropHead(bucket, Drop.egressOld)
-      } else if ((slots.kind[slot]! & REINJECTED) !== 0) {
+      } else if (slots.isAgain(slot)) {
         if (slots.enqueuedAt[slot]! > this.anewAt) return this.leave(bucket, slot)
         this.dropHead(bucket, Drop.sessionExpired)
       } else if (
@@ -305,7 +306,7 @@ export class EgressQueue {
       const slot = this.heads[line]!
       if (slot === NONE) return NONE
       const enqueuedAt = this.slots.enqueuedAt[slot]!
-      if (enqueuedAt <= this.anewAt && (this.slots.kind[slot]! & REINJECTED) !== 0) {
+      if (enqueuedAt <= this.anewAt && this.slots.isAgain(slot)) {
         this.dropHead(line, Drop.sessionExpired)
       } else if (now - enqueuedAt <= this.urgentAgeUsMax) {
         if (line === LINE_PURE_ACK) this.acks.leave()
@@ -320,10 +321,9 @@ export class EgressQueue {
     const { slots } = this
     this.shiftHead(line)
     this.chargeAcks(line, slots.bytes[slot]! + DATA_OVERHEAD_BYTES + OUTER_BYTES)
-    const kind = slots.kind[slot]!
-    this.lastBucket = kind & (BUCKETS - 1)
-    this.lastClass = (kind >>> BUCKET_BITS) & 3
-    this.lastReinjected = (kind & REINJECTED) !== 0
+    this.lastBucket = slots.bucketOf(slot)
+    this.lastClass = slots.classOf(slot)
+    this.lastReinjected = slots.isAgain(slot)
     this.lastEnqueuedAt = slots.enqueuedAt[slot]!
     return slot
   }
@@ -484,7 +484,7 @@ export class EgressQueue {
     this.packets--
     if (line >= BUCKETS) return
     this.bytesBulk -= bytes
-    if ((slots.kind[slot]! & REINJECTED) === 0) return
+    if (!slots.isAgain(slot)) return
     this.againBytes[line]! -= bytes
     this.bytesAgain -= bytes
     if (this.lastAgain[line] === slot) this.lastAgain[line] = NONE

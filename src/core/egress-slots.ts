@@ -35,4 +35,9 @@ export class EgressSlots {
   classOf(slot: number): number {
     return (this.kind[slot]! >>> BUCKET_BITS) & 3
   }
+
+  /** It had been sent before. */
+  isAgain(slot: number): boolean {
+    return (this.kind[slot]! & REINJECTED) !== 0
+  }
 }

@@ -1,53 +1,8 @@
 import { beforeEach, expect, it } from 'vitest'
-import { PacketPool, SLOT_BYTES } from '../base/packet-pool.js'
-import { SlotRing } from '../base/slot-ring.js'
 import { MILLISECOND, SECOND } from '../base/time.js'
-import { SEQUENCE_MASK } from '../wire/message.js'
-import { DropCounters } from './drop-reasons.js'
-import { Resequencer, type ResequencerOptions } from './resequencer.js'
-
-const SLOTS = 6000
-let pool: PacketPool
-let drops: DropCounters
-let output: SlotRing
-let resequencer: Resequencer
-/** What each slot stands for. */
-let names: string[]
-
-function start(options: ResequencerOptions = {}): void {
-  pool = new PacketPool(SLOTS * SLOT_BYTES)
-  drops = new DropCounters()
-  output = new SlotRing(SLOTS)
-  resequencer = new Resequencer(pool, drops, output, options)
-  resequencer.setPaths([0, 1])
-  names = []
-}
+import { delivered, knowPaths, receive, resequencer, start } from './testing/one-resequencer.js'
 
 beforeEach(() => start())
-
-/** A packet named `bucket:sequence` comes. */
-function receive(bucket: number, sequence: number, stampUs = 0, now = 0, flags = 0): void {
-  const slot = pool.take()
-  expect(slot).toBeGreaterThanOrEqual(0)
-  names[slot] = `${bucket}:${sequence & SEQUENCE_MASK}`
-  resequencer.receive(slot, bucket, sequence & SEQUENCE_MASK, stampUs, flags, now)
-}
-
-/** What has been delivered since the last call. */
-function delivered(): string[] {
-  const result: string[] = []
-  for (let slot = output.shift(); slot >= 0; slot = output.shift()) {
-    result.push(names[slot]!)
-    pool.release(slot)
-  }
-  return result
-}
-
-/** Lets two paths with delays of 10 and 30 ms be known. */
-function knowPaths(stampUs: number): void {
-  resequencer.pathDelivered(0, stampUs, stampUs + 10 * MILLISECOND)
-  resequencer.pathDelivered(1, stampUs, stampUs + 30 * MILLISECOND)
-}
 
 it('waits longer where packets overtake each other within a path, and less again when they no longer do', () => {
   knowPaths(0)

@@ -83,7 +83,10 @@ export function settleReported(
   return lost
 }
 
-/** Everything under way on `path`, which has turned suspect, goes ahead of what waits of its flow, in the order of its sending. */
+/**
+ * Everything under way on `path`, which has turned suspect, goes ahead of what is new of its flow, in the order of its
+ * sending.
+ */
 export function reinject(device: Device, path: Path, now: Instant): void {
   const { channel, peer } = path
   if (!channel || !peer.scheduler.repairs) return
@@ -131,15 +134,13 @@ function requeue(device: Device, path: Path, slot: number, now: Instant): void {
     return
   }
   // Its time in the queue counts anew: it is not the queue that was slow.
-  const { bytes } = egressSlots
-  if (
-    !peer.egress.requeueFront(slot, egressSlots.bucketOf(slot), egressSlots.classOf(slot), bytes[slot]!, now)
-  ) {
+  const bucket = egressSlots.bucketOf(slot)
+  if (peer.egress.requeueFront(slot, bucket, egressSlots.classOf(slot), egressSlots.bytes[slot]!, now)) {
+    peer.repairs++
+  } else {
     retention.leaveQueue(slot)
     pool.release(slot)
-    return
   }
-  peer.repairs++
 }
 
 /** The suspicion was false: what arrived on the path itself and still waits to be sent again need not be. */

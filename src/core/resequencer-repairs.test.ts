@@ -1,49 +1,11 @@
 import { beforeEach, expect, it } from 'vitest'
-import { PacketPool, SLOT_BYTES } from '../base/packet-pool.js'
-import { SlotRing } from '../base/slot-ring.js'
 import { MILLISECOND } from '../base/time.js'
-import { PacketFlag, SEQUENCE_MASK } from '../wire/message.js'
-import { DropCounters } from './drop-reasons.js'
-import { Resequencer, type ResequencerOptions } from './resequencer.js'
+import { PacketFlag } from '../wire/message.js'
+import { delivered, receive, resequencer, start } from './testing/one-resequencer.js'
 
 // How long a hole is kept open for what is sent again.
 
-const SLOTS = 6000
-let pool: PacketPool
-let drops: DropCounters
-let output: SlotRing
-let resequencer: Resequencer
-/** What each slot stands for. */
-let names: string[]
-
-function start(options: ResequencerOptions = {}): void {
-  pool = new PacketPool(SLOTS * SLOT_BYTES)
-  drops = new DropCounters()
-  output = new SlotRing(SLOTS)
-  resequencer = new Resequencer(pool, drops, output, options)
-  resequencer.setPaths([0, 1])
-  names = []
-}
-
 beforeEach(() => start())
-
-/** A packet named `bucket:sequence` comes. */
-function receive(bucket: number, sequence: number, stampUs = 0, now = 0, flags = 0): void {
-  const slot = pool.take()
-  expect(slot).toBeGreaterThanOrEqual(0)
-  names[slot] = `${bucket}:${sequence & SEQUENCE_MASK}`
-  resequencer.receive(slot, bucket, sequence & SEQUENCE_MASK, stampUs, flags, now)
-}
-
-/** What has been delivered since the last call. */
-function delivered(): string[] {
-  const result: string[] = []
-  for (let slot = output.shift(); slot >= 0; slot = output.shift()) {
-    result.push(names[slot]!)
-    pool.release(slot)
-  }
-  return result
-}
 
 it('holds what comes after repairs for as long as these fill the hole from its front', () => {
   start({ repairs: true, holdUsMax: 300 * MILLISECOND })

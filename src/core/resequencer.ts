@@ -46,13 +46,13 @@ export interface ResequencerOptions {
  *
  * A packet that comes in order goes straight to `output`. One that comes early waits until the hole before it is
  * filled or given up: when every live path has come past the time at which it was sent ({@link PathArrivals}), unless
- * repairs are on; when it has waited `holdUsMax` and no repairs come in before it; or when room is needed. Packets of the unordered bucket never wait.
- * A packet whose place was given up is delivered when it comes after all; copies are dropped.
+ * repairs are on; when it has waited `holdUsMax` and no repairs come in before it; or when room is needed. Packets of
+ * the unordered bucket never wait. A packet whose place was given up is delivered when it comes after all; copies are dropped.
  *
  * Ordered packets go through the {@link Equaliser} before `output` where {@link equalise} is on, else those of long
  * transfers, see {@link EvenDelay}.
  *
- * Memory, all taken by the constructor: about 240 KiB + 57 bytes × `heldMax` + 4 bytes × slots of the pool.
+ * Memory, all taken by the constructor: about 265 KiB + 57 bytes × `heldMax` + 4 bytes × slots of the pool.
  */
 export class Resequencer {
   holdUsMax: DurationUs
@@ -74,6 +74,8 @@ export class Resequencer {
   /** By bucket: when the last of its packets in the equaliser is due. */
   private readonly dueAt = new Float64Array(BUCKETS).fill(Number.NEGATIVE_INFINITY)
   private readonly held: HeldPackets
+  private readonly tolerance = new ReorderTolerance()
+  private readonly renewals = new Renewals()
   private readonly unordered = new ReplayWindow()
   /** By bucket: the next sequence to deliver. */
   private readonly expected = new Int32Array(BUCKETS)
@@ -82,8 +84,6 @@ export class Resequencer {
   private readonly missingCount = new Int32Array(BUCKETS)
   /** By bucket: when a hole was last given up. */
   private readonly releasedAt = new Float64Array(BUCKETS).fill(Number.NEGATIVE_INFINITY)
-  private readonly tolerance = new ReorderTolerance()
-  private readonly renewals = new Renewals()
   /** Buckets that hold packets, in no order, and the place of each in this list. */
   private readonly holes = new Int32Array(BUCKETS)
   private readonly holePlace = new Int32Array(BUCKETS).fill(NONE)
@@ -113,6 +113,7 @@ export class Resequencer {
     this.evenMax = pool.slotCount / 4
   }
 
+  /** What is waited beyond a path's newest stamp, as packets overtake each other within paths. */
   get toleranceUs(): DurationUs {
     return this.tolerance.us
   }
@@ -262,8 +263,9 @@ export class Resequencer {
     if (oldest === NONE) return false
     this.drops.count(Drop.resequencerFull)
     // Those that wait for repairs alone have waited longest, and stand as if they had just come.
-    const bucket = this.renewals.count > 0 ? this.renewals.buckets[0]! : this.held.bucketOf(oldest)
-    this.releaseHole(this.held.first[bucket] === NONE ? this.held.bucketOf(oldest) : bucket, now)
+    const renewed = this.renewals.count > 0 ? this.renewals.buckets[0]! : NONE
+    const isHeld = renewed !== NONE && this.hasRenewed(renewed)
+    this.releaseHole(isHeld ? renewed : this.held.bucketOf(oldest), now)
     return true
   }
 
