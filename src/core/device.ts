@@ -3,7 +3,7 @@ import type { DatagramBatch } from '../base/datagram-batch.js'
 import type { PacketBatch, PacketPool } from '../base/packet-pool.js'
 import type { RandomSource } from '../base/prng.js'
 import { SlotRing } from '../base/slot-ring.js'
-import { type Instant, NEVER } from '../base/time.js'
+import { type DurationUs, type Instant, NEVER } from '../base/time.js'
 import type { HandshakeResult, Identity, InitiatorHandshake, Offer } from '../noise/handshake.js'
 import { MacGate } from '../noise/mac-gate.js'
 import type { Primitives } from '../noise/primitives.js'
@@ -76,6 +76,8 @@ const EVENTS_WAITING_MAX = 1024
 const RELIEF_SLOTS = 64
 /** Sessions end and handshakes are considered this often; their limits are in seconds. */
 const SLOW_TICK_US = 250_000
+/** Weight of the last of them in how busy the processor is. */
+const BUSY_WEIGHT = 0.5
 /** Fills 1500 bytes, IPv4 and UDP included. */
 const MTU_DEFAULT = 1440
 
@@ -147,6 +149,10 @@ export class Device {
   private lastSession: Session | undefined
   private readonly events: Event[] = []
   private slowTickAt: Instant
+  /** Share of the time that wake-ups take, of late, and what they have taken since it was last reckoned. */
+  private busyShare = 0
+  private wakeUpsUs: DurationUs = 0
+  private busyReviewedAt: Instant
   private expectedTimeout: Instant = NEVER
 
   constructor(
@@ -175,6 +181,7 @@ export class Device {
     this.gate = new MacGate(env.primitives, this.identity.publicKey, env.random)
     this.seen = new SeenInitiations(env.primitives, env.random)
     this.slowTickAt = env.now
+    this.busyReviewedAt = env.now
     this.mtuWanted = config.mtu ?? MTU_DEFAULT
     this.mtuCarried = this.mtuWanted
     this.links = config.links.map(
@@ -230,8 +237,9 @@ export class Device {
     for (const peer of this.peers) if (peer.egress.packets > 0) schedule(this, peer, now)
   }
 
-  /** Weighs the handshake work of the wake-up that ends, against its length. */
-  handleWakeUpEnd(wakeUpUs: number, now: Instant): void {
+  /** A wake-up of this length ends: how busy the processor is, and how much of that the handshakes are. */
+  handleWakeUpEnd(wakeUpUs: DurationUs, now: Instant): void {
+    this.wakeUpsUs += wakeUpUs
     if (this.handshakeWorkUs > 0) this.gate.load.noteWork(this.handshakeWorkUs, wakeUpUs, now)
     this.handshakeWorkUs = 0
   }
@@ -444,8 +452,16 @@ export class Device {
     this.pendingCount = 0
   }
 
+  private reviewBusyShare(now: Instant): void {
+    const share = Math.min(1, this.wakeUpsUs / Math.max(1, now - this.busyReviewedAt))
+    this.busyShare += BUSY_WEIGHT * (share - this.busyShare)
+    this.wakeUpsUs = 0
+    this.busyReviewedAt = now
+  }
+
   private slowTick(now: Instant): void {
     this.slowTickAt = now + SLOW_TICK_US
+    this.reviewBusyShare(now)
     for (const peer of this.peers) {
       for (const session of [...peer.sessions]) {
         if (session.expired(now)) this.endSession(session, 'its key is too old', now)
@@ -461,7 +477,7 @@ export class Device {
         path.measure(now)
       }
       peer.reviewPaths(now)
-      peer.contextsOut.review(peer.current?.remoteFeatures ?? 0, peer.bytesOut, now)
+      peer.contextsOut.review(peer.current?.remoteFeatures ?? 0, peer.bytesOut, this.busyShare, now)
       const capacity = peer.scheduler.repairs ? peer.capacityBytesPerSec : 0
       peer.flows.review(capacity, now)
       peer.egress.review(peer.roundTripUsUsed, peer.rateBytesPerSec, capacity, now)

@@ -156,17 +156,45 @@ test('to an end that does not expand everything goes whole', () => {
   expect(record.delivered).toBe(record.sent)
 })
 
+/** 140 Mbyte/s for a second, which is more than 1 Gbit/s. */
+function flood(world: World, options: Partial<DatagramFlowOptions> = {}): DatagramFlow {
+  return stream(world, { bytes: 1_400, intervalUs: 10, until: 2 * SECOND, ...options })
+}
+
+/** Runs until `until`; the client's wake-ups take this share of the time. */
+function runBusy(world: World, until: number, share: number): void {
+  while (world.clock.now < until) {
+    const from = world.clock.now
+    world.run(Math.min(until, from + 10 * MILLISECOND))
+    world.client.end.device.handleWakeUpEnd(share * (world.clock.now - from), world.clock.now)
+  }
+}
+
 test('at a rate at which the processor is scarcer than the links nothing is compressed', () => {
   const world = pair({ links: [{}, {}] })
-  stream(world, { bytes: 1_400, intervalUs: 10, until: 2 * SECOND })
-  world.run(1_800 * MILLISECOND)
+  const { record } = flood(world)
+  runBusy(world, 1_800 * MILLISECOND, 0.95)
   const saved = contextsOut(world).savedBytes
   expect(contextsOut(world).enabled).toBe(false)
-  world.run(2 * SECOND)
+  runBusy(world, 2 * SECOND, 0.95)
   expect(contextsOut(world).savedBytes).toBe(saved)
-  world.run(4 * SECOND)
+  // A slow flow is worth compressing for a busy processor, too.
+  runBusy(world, 4 * SECOND, 0.95)
   expect(contextsOut(world).enabled).toBe(true)
+  expect(record.delivered).toBe(record.sent)
   expect(world.faultsAtRest()).toEqual([])
+})
+
+test('a processor that has time compresses what 2.5 Gbit/s of links carry, and no more', () => {
+  for (const [intervalUs, enabled] of [
+    [10, true],
+    [4, false],
+  ] as const) {
+    const world = pair({ links: [{}, {}] })
+    flood(world, { intervalUs, until: 1_800 * MILLISECOND })
+    runBusy(world, 1_800 * MILLISECOND, 0.6)
+    expect(contextsOut(world).enabled).toBe(enabled)
+  }
 })
 
 test('more flows than contexts: those that have one keep it while they last, others get it when they are silent', () => {

@@ -3,7 +3,7 @@
  * flow tells the other its context, repeatedly until that says it knows it; from then on the flow's packets go compressed.
  *
  * A compressed packet is smaller wherever it is sent, again or twice, and it is expanded before anything else looks at it.
- * At high rates the processor is scarcer than the links, and nothing is compressed.
+ * Where the processor is scarcer than the links, nothing is compressed: it costs each end 0.1 µs a packet.
  */
 
 import type { PacketPool } from '../base/packet-pool.js'
@@ -31,8 +31,13 @@ const TOLD_AFTER_PACKETS = 16
 const TELL_AGAIN_US: DurationUs = 250 * MILLISECOND
 /** Its flow silent for so long, a context may become another's: no packet that names it is under way any more. */
 const CONTEXT_IDLE_US: DurationUs = 10 * SECOND
-/** A peer that is sent more than this, 1 Gbit/s, is sent nothing compressed: it costs each end 0.1 µs a packet. */
-const COMPRESSED_BYTES_PER_SEC_MAX = 125_000_000
+/** A peer that is sent more than this, 2.5 Gbit/s, is sent nothing compressed, */
+const COMPRESSED_BYTES_PER_SEC_MAX = 312_500_000
+/** ... nor one that is sent more than this, 1 Gbit/s, by a processor that is busy for more than this share of the time; */
+const COMPRESSED_BYTES_PER_SEC_ALWAYS = 125_000_000
+const BUSY_SHARE_MAX = 0.85
+/** ... and once it was, until it is for less than this: compressing takes some of it. */
+const BUSY_SHARE_AGAIN = 0.7
 
 const NONE = -1
 
@@ -72,13 +77,21 @@ export class OutgoingContexts {
     for (let index = 0; index < CONTEXTS; index++) this.forgotten(index)
   }
 
-  /** Called a few times a second. `features`: of the other end; `bytesOut`: sent to it so far. */
-  review(features: number, bytesOut: number, now: Instant): void {
+  /**
+   * Called a few times a second.
+   *
+   * @param features of the other end
+   * @param bytesOut sent to it so far
+   * @param busyShare of the time, the processor's
+   */
+  review(features: number, bytesOut: number, busyShare: number, now: Instant): void {
     const bytesPerSec = ((bytesOut - this.bytesBefore) * SECOND) / (now - this.reviewedAt)
     this.bytesBefore = bytesOut
     this.reviewedAt = now
     const understood = (features & Feature.HeaderCompression) !== 0
-    this.enabled = understood && bytesPerSec < COMPRESSED_BYTES_PER_SEC_MAX
+    const hasTime = busyShare < (this.enabled ? BUSY_SHARE_MAX : BUSY_SHARE_AGAIN)
+    const bytesPerSecMax = hasTime ? COMPRESSED_BYTES_PER_SEC_MAX : COMPRESSED_BYTES_PER_SEC_ALWAYS
+    this.enabled = understood && bytesPerSec < bytesPerSecMax
   }
 
   /** Compresses the packet in `slot` if the other end knows the context of its flow. */
