@@ -9,7 +9,9 @@
  */
 import { type DurationUs, type Instant, MILLISECOND, SECOND } from '../base/time.js'
 import { FEEDBACK_US } from './constants.js'
+import { LinkSwings } from './link-swings.js'
 import { QueueTrial } from './queue-trial.js'
+import { SampleWindow } from './sample-window.js'
 import type { RateLimiter } from './snapshot.js'
 
 /** Standing queue aimed at, before jitter and packet size raise it. */
@@ -17,17 +19,15 @@ const TARGET_US = 5 * MILLISECOND
 const TARGET_JITTER_US_MAX = 8 * MILLISECOND
 /** ... and on long paths, since what is decided there shows a round trip later only: this share of it. */
 const TARGET_RTT_SHARE = 0.08
-/**
- * ... and the swings of the queue, as of a cell whose rate changes faster than we can learn it: aimed at closer above
- * empty than it swings, the link runs dry again and again. Not where somebody urgent would wait in it
- * (model, two cells of 16 to 36 Mbit/s: 99 instead of 96 % of the sum; a call over them would wait 90 instead of 55 ms).
- * With 40 ms it is no better: what has gone into a cell that then falls to an eighth holds up all that comes after it.
- */
-const TARGET_SWING_US_MAX = 20 * MILLISECOND
-const SWING_FACTOR = 3
-const SWING_US_STEADY = 2 * MILLISECOND
-const SWING_WEIGHT = 0.005
-const SWING_SAMPLE_US_MAX = 15 * MILLISECOND
+/** Of a link that swings (link-swings.ts) only the newest counts. */
+const QUEUE_WINDOW_US_QUICK = 5 * MILLISECOND
+const WINDOW_US_QUICK = 20 * MILLISECOND
+const WINDOW_PACKETS_QUICK = 6
+/** Weight of a sample that shows more than the rate, beside a queue. */
+const WEIGHT_MORE = 0.1
+const WEIGHT_MORE_QUICK = 0.5
+/** ... and without one, where what arrives proves no more than what was sent. */
+const WEIGHT_PROVED = 0.5
 /** A path is kept quick for so long after something urgent went by it. */
 const URGENT_US = 3 * SECOND
 /** Where it starts: 1.5 Mbit/s, which no usable link is below for long. */
@@ -39,7 +39,6 @@ const PACKET_BYTES = 1_500
 /** The delivery rate is taken over this window of the receiver's clock. */
 const WINDOW_US_MIN = 40 * MILLISECOND
 const WINDOW_US_MAX = 100 * MILLISECOND
-const WINDOW_SAMPLES = 64
 /** The base delay is the least of two buckets of this length, the round trip that of one. */
 const BASE_BUCKET_US = 5 * SECOND
 /** In this time the queue is drained once, which shows the true base delay; costs about 0.1 %. */
@@ -47,8 +46,6 @@ const DRAIN_INTERVAL_US = 5 * SECOND
 /** Sent less than the rate for as long as the queue takes to run empty, and somewhat longer; then as fast, until that is seen. */
 const DRAIN_GAIN = 0.5
 const DRAIN_EXTRA = 1.3
-/** Of a window, at most so much idle time, or the application was the limit. */
-const IDLE_SHARE_MAX = 0.15
 /** A rate is lowered only where at least so much of it was asked for: less shows what the application does. */
 const OFFERED_SHARE_MIN = 0.6
 /** ... or even less than the one, of which less than the other arrives. */
@@ -131,21 +128,14 @@ export class RateEstimator {
   /** A frame came back on the path itself of late. */
   private rttOwn = false
   private reportMin = Number.POSITIVE_INFINITY
-  /** Mean of the queue while the link was the limit, and how far it is from that on average. */
-  private queueUsMean: DurationUs = 0
-  private swingUs: DurationUs = 0
+  private readonly swings = new LinkSwings()
+  /** The queue as the least of a longer while, which jitter does not raise. */
+  private queueUsLong: DurationUs = 0
   private readonly minAt = new Float64Array(MINS)
   private readonly minOwd = new Float64Array(MINS)
   private minHead = 0
   private minCount = 0
-  // Window of samples, a ring: receiver's time and bytes, sender's time, bytes and idle time.
-  private readonly wReceivedAt = new Float64Array(WINDOW_SAMPLES)
-  private readonly wReceived = new Float64Array(WINDOW_SAMPLES)
-  private readonly wSentAt = new Float64Array(WINDOW_SAMPLES)
-  private readonly wSent = new Float64Array(WINDOW_SAMPLES)
-  private readonly wIdle = new Float64Array(WINDOW_SAMPLES)
-  private wHead = 0
-  private wCount = 0
+  private readonly window = new SampleWindow()
   private startupSigns = 0
   private lowSince: Instant = Number.NEGATIVE_INFINITY
   private lowRounds = 0
@@ -247,13 +237,14 @@ export class RateEstimator {
     if (this.rateBytesPerSec < RATE_MIN) this.rateBytesPerSec = RATE_MIN
     const queueUs = Math.max(0, sample.newestAt - sample.sentAt - this.baseUs - 2 * this.jitterUs)
     this.freeAt = sample.sentAt + queueUs + (sample.bytesSince * SECOND) / this.rateBytesPerSec
-    if (limited && !this.startup && this.drainSince === Number.NEGATIVE_INFINITY) this.observeSwing()
+    if (limited && !this.startup && this.drainSince === Number.NEGATIVE_INFINITY)
+      this.swings.observeQueue(this.queueUsLong)
     this.steer(limited, now)
   }
 
   /** Bytes are counted from 0 again, as on another channel: a window that began before would be nonsense. */
   startWindow(): void {
-    this.wCount = 0
+    this.window.clear()
   }
 
   /** The path was away: what it carried then may not be what it carries now. */
@@ -272,7 +263,7 @@ export class RateEstimator {
     this.base1 = Number.POSITIVE_INFINITY
     this.baseAt = Number.NEGATIVE_INFINITY
     this.minCount = 0
-    this.wCount = 0
+    this.window.clear()
     this.queueUs = 0
     this.freeAt = Number.NEGATIVE_INFINITY
   }
@@ -298,53 +289,37 @@ export class RateEstimator {
     this.minAt[at] = now
     this.minOwd[at] = owdMinUs
     let least = Number.POSITIVE_INFINITY
+    let leastOfNewest = Number.POSITIVE_INFINITY
     let sum = 0
     for (let i = 0; i < this.minCount; i++) {
-      const owd = this.minOwd[(this.minHead + i) % MINS]!
+      const index = (this.minHead + i) % MINS
+      const owd = this.minOwd[index]!
       if (owd < least) least = owd
+      if (owd < leastOfNewest && now - this.minAt[index]! <= QUEUE_WINDOW_US_QUICK) leastOfNewest = owd
       sum += owd
     }
-    this.queueUs = Math.max(0, least - this.baseUs)
+    this.queueUsLong = Math.max(0, least - this.baseUs)
+    this.queueUs = this.swings.isQuick ? Math.max(0, leastOfNewest - this.baseUs) : this.queueUsLong
     this.jitterUs += 0.05 * (Math.min(20 * MILLISECOND, sum / this.minCount - least) - this.jitterUs)
     const twoPackets = (2.2 * this.packetBytes * SECOND) / this.rateBytesPerSec
     const jitter = Math.min(TARGET_JITTER_US_MAX, 2 * this.jitterUs)
-    const swing = Math.max(0, SWING_FACTOR * (this.swingUs - SWING_US_STEADY))
-    const spare = now - this.urgentAt < URGENT_US ? 0 : Math.min(TARGET_SWING_US_MAX, swing)
+    const spare = now - this.urgentAt < URGENT_US ? 0 : this.swings.targetUs
     const { share } = this.trial
     const target = share * TARGET_US + jitter + spare
     this.targetUs = Math.max(target, share * TARGET_RTT_SHARE * this.rttUsMin, twoPackets)
   }
 
-  private observeSwing(): void {
-    const deviation = this.queueUs - this.queueUsMean
-    this.queueUsMean += SWING_WEIGHT * deviation
-    this.swingUs += SWING_WEIGHT * (Math.min(SWING_SAMPLE_US_MAX, Math.abs(deviation)) - this.swingUs)
-  }
-
   /** Takes the sample into the window and the rate; whether the link was the limit in it. */
   private observeRate(sample: RateSample, now: Instant): boolean {
-    const windowUs = Math.max(WINDOW_US_MIN, Math.min(WINDOW_US_MAX, this.rttUsMin))
-    while (
-      this.wCount === WINDOW_SAMPLES ||
-      (this.wCount >= 2 && sample.newestAt - this.wReceivedAt[(this.wHead + 1) % WINDOW_SAMPLES]! >= windowUs)
-    ) {
-      this.wHead = (this.wHead + 1) % WINDOW_SAMPLES
-      this.wCount--
-    }
-    const at = (this.wHead + this.wCount++) % WINDOW_SAMPLES
-    this.wReceivedAt[at] = sample.newestAt
-    this.wReceived[at] = sample.bytesReceived
-    this.wSentAt[at] = sample.sentAt
-    this.wSent[at] = sample.bytesSent
-    this.wIdle[at] = sample.idleUs
-    const head = this.wHead
-    const receivedUs = sample.newestAt - this.wReceivedAt[head]!
-    const sentUs = sample.sentAt - this.wSentAt[head]!
-    const limited = this.wCount > 1 && sample.idleUs - this.wIdle[head]! < IDLE_SHARE_MAX * sentUs
+    const { window, swings } = this
+    window.add(sample, Math.max(WINDOW_US_MIN, Math.min(WINDOW_US_MAX, this.rttUsMin)))
+    if (window.isBusy && !this.startup)
+      swings.observeRate(window.receivedBytes, window.receivedUs, this.packetBytes, this.jitterUs)
+    if (swings.isQuick) window.narrow(WINDOW_US_QUICK, WINDOW_PACKETS_QUICK * this.packetBytes)
+    const { receivedUs, sentUs, sentBytes, isBusy: limited } = window
     if (receivedUs < (this.startup ? 3 : 10) * MILLISECOND || sentUs < 2 * MILLISECOND) return limited
 
-    const received = ((sample.bytesReceived - this.wReceived[head]!) * SECOND) / receivedUs
-    const sentBytes = sample.bytesSent - this.wSent[head]!
+    const received = (window.receivedBytes * SECOND) / receivedUs
     const sent = (sentBytes * SECOND) / sentUs
     const rate = this.rateBytesPerSec
     const { queueUs, targetUs } = this
@@ -367,7 +342,7 @@ export class RateEstimator {
         this.startup = false
         this.known = true
         this.rateBytesPerSec = received < rate ? Math.max(received, rate / 2) : received
-        this.wCount = 0
+        this.window.clear()
         this.limiter = 'link'
       }
     } else if (
@@ -376,18 +351,20 @@ export class RateEstimator {
       (received > rate || sent > OFFERED_SHARE_MIN * rate || sample.capped) &&
       this.linkIsLimit(received, sent, limited)
     ) {
-      const weight = received < rate && queueUs > 2 * targetUs ? 0.4 : 0.1
+      let weight = this.swings.isQuick ? WEIGHT_MORE_QUICK : WEIGHT_MORE
+      if (received < rate) weight = queueUs > 2 * targetUs ? 0.4 : 0.1
       this.rateBytesPerSec += weight * (received - rate)
       this.limiter = 'link'
     } else if (this.capUntil > now && received < rate && this.wasTooMuch(received, sent, sentBytes)) {
       this.rateBytesPerSec = Math.max(0.7 * rate, received)
       this.capUntil = Number.NEGATIVE_INFINITY
       this.holdUntil = now + SECOND
-      this.wCount = 0
+      this.window.clear()
       this.limiter = 'loss'
     } else {
       const proved = Math.min(received, sent)
-      if (proved > rate) this.rateBytesPerSec += (this.startup ? 1 : 0.5) * (proved - rate)
+      if (proved > rate)
+        this.rateBytesPerSec += (this.startup || this.swings.isQuick ? 1 : WEIGHT_PROVED) * (proved - rate)
       else if (this.startup && proved > UNPROVED_FROM)
         this.rateBytesPerSec = Math.min(rate, Math.max(UNPROVED_FACTOR * proved, UNPROVED_DECAY * rate))
       if (!limited) this.limiter = this.startup ? 'starting' : sample.capped ? 'in flight' : 'application'
