@@ -185,6 +185,22 @@ test('at a rate at which the processor is scarcer than the links nothing is comp
   expect(world.faultsAtRest()).toEqual([])
 })
 
+test('once it was too busy a processor compresses again when it has a good deal of time', () => {
+  const world = pair({ links: [{}, {}] })
+  flood(world, { until: 6 * SECOND })
+  const after = (seconds: number, share: number): boolean => {
+    runBusy(world, world.clock.now + seconds * SECOND, share)
+    return contextsOut(world).enabled
+  }
+  runBusy(world, SECOND, 0)
+  expect([after(1.5, 0.78), after(1, 0.95), after(1, 0.78), after(1, 0.6)]).toEqual([
+    true,
+    false,
+    false,
+    true,
+  ])
+})
+
 test('a processor that has time compresses what 2.5 Gbit/s of links carry, and no more', () => {
   for (const [intervalUs, enabled] of [
     [10, true],

@@ -6,32 +6,43 @@ import { LinkSwings } from './link-swings.js'
 const PACKET_BYTES = 1_500
 const WINDOW_US = 50 * MILLISECOND
 
-/** Twenty seconds of a window every 5 ms; `rate`: bytes a second in the window that ends at a time in ms. */
-function watch(rate: (ms: number) => number, jitterUs = 0, windowUs = WINDOW_US): LinkSwings {
+/** Twenty seconds of a window every `everyMs`; `rate`: bytes a second in the window that ends at a time in ms. */
+function watch(
+  rate: (ms: number) => number,
+  { jitterUs = 0, windowUs = WINDOW_US, everyMs = 5 } = {},
+): LinkSwings {
   const swings = new LinkSwings()
-  for (let ms = 0; ms < 20_000; ms += 5) {
+  for (let ms = 0; ms < 20_000; ms += everyMs) {
     const packets = Math.floor((rate(ms) * windowUs) / 1e6 / PACKET_BYTES)
-    swings.observeRate(packets * PACKET_BYTES, windowUs, PACKET_BYTES, jitterUs)
+    swings.observeRate(packets * PACKET_BYTES, windowUs, PACKET_BYTES, jitterUs, ms * MILLISECOND)
   }
   return swings
 }
 
+/** Another rate between an eighth and all every 150 ms. */
+function cell(): (ms: number) => number {
+  const random = new Prng(1)
+  let rate = 0
+  let until = 0
+  return (ms) => {
+    if (ms >= until) {
+      rate = 600_000 + random.next() * 4_400_000
+      until += 150
+    }
+    return rate
+  }
+}
+
 describe('rate', () => {
-  test('of a cell that changes between an eighth and all swings', () => {
-    const random = new Prng(1)
-    let rate = 0
-    const swings = watch((ms) => {
-      if (ms % 150 === 0) rate = 600_000 + random.next() * 4_400_000
-      return rate
-    })
-    expect(swings.isQuick).toBe(true)
+  test.each([1, 5, 50])('of a cell swings, however often it is looked at (every %i ms)', (everyMs) => {
+    expect(watch(cell(), { everyMs }).isQuick).toBe(true)
   })
 
   test('of a line does not, nor does it look so where windows hold few packets', () => {
     expect(watch(() => 6_000_000).isQuick).toBe(false)
     const random = new Prng(2)
     const fewPackets = () => 60_000 + (random.next() - 0.5) * 30_000
-    expect(watch(fewPackets, 0, 100 * MILLISECOND).isQuick).toBe(false)
+    expect(watch(fewPackets, { windowUs: 100 * MILLISECOND }).isQuick).toBe(false)
   })
 
   test('looks so by jitter, and is not taken for it', () => {
@@ -39,17 +50,37 @@ describe('rate', () => {
     const noise = (random: Prng) => (random.next() - random.next()) * 15 * MILLISECOND
     const random = new Prng(3)
     const jittered = () => 4_000_000 * (WINDOW_US / (WINDOW_US + noise(random)))
-    expect(watch(jittered, 0).isQuick).toBe(true)
-    expect(watch(jittered, 5 * MILLISECOND).isQuick).toBe(false)
+    expect(watch(jittered).isQuick).toBe(true)
+    expect(watch(jittered, { jitterUs: 5 * MILLISECOND }).isQuick).toBe(false)
   })
 
-  test('that changed once is followed closely for a while only', () => {
-    expect(watch((ms) => (ms < 19_000 ? 10_000_000 : 2_500_000)).isQuick).toBe(true)
-    expect(watch((ms) => (ms < 2_000 ? 10_000_000 : 2_500_000)).isQuick).toBe(false)
+  test.each([1, 5, 50])('that changed once is followed closely for a while only (every %i ms)', (everyMs) => {
+    const fall = (at: number) => (ms: number) => (ms < at ? 10_000_000 : 2_500_000)
+    expect(watch(fall(19_000), { everyMs }).isQuick).toBe(true)
+    expect(watch(fall(2_000), { everyMs }).isQuick).toBe(false)
   })
 
-  test('is known again after a while of which nothing arrived', () => {
-    expect(watch((ms) => (ms < 100 ? 0 : 6_000_000)).isQuick).toBe(false)
+  test('that a token bucket let through at the beginning does not weigh for long', () => {
+    const swings = new LinkSwings()
+    for (let ms = 0; ms < 8_000; ms += 5) {
+      const bytes = (ms < 100 ? 30 : 6) * WINDOW_US
+      swings.observeRate(bytes, WINDOW_US, PACKET_BYTES, 0, ms * MILLISECOND)
+    }
+    expect(swings.isQuick).toBe(false)
+  })
+
+  test('swings after a time in which nothing arrived, or jitter was beyond measure', () => {
+    const swinging = cell()
+    expect(watch((ms) => (ms < 5_000 ? 0 : swinging(ms))).isQuick).toBe(true)
+    const swings = new LinkSwings()
+    const see = (ms: number, jitterUs: number): void => {
+      const bytes = (swinging(ms) * WINDOW_US) / 1e6
+      swings.observeRate(bytes, WINDOW_US, PACKET_BYTES, jitterUs, ms * MILLISECOND)
+    }
+    for (let ms = 20_000; ms < 40_000; ms += 5) see(ms, 50 * MILLISECOND)
+    expect(swings.isQuick).toBe(false)
+    for (let ms = 40_000; ms < 43_000; ms += 5) see(ms, 0)
+    expect(swings.isQuick).toBe(true)
   })
 })
 

@@ -23,6 +23,8 @@ const TARGET_RTT_SHARE = 0.08
 const QUEUE_WINDOW_US_QUICK = 5 * MILLISECOND
 const WINDOW_US_QUICK = 20 * MILLISECOND
 const WINDOW_PACKETS_QUICK = 6
+/** ... and no more than this times what the long window shows: a cell that stood still lets go all at once. */
+const BURST_FACTOR = 3
 /** Weight of a sample that shows more than the rate, beside a queue. */
 const WEIGHT_MORE = 0.1
 const WEIGHT_MORE_QUICK = 0.5
@@ -128,7 +130,7 @@ export class RateEstimator {
   /** A frame came back on the path itself of late. */
   private rttOwn = false
   private reportMin = Number.POSITIVE_INFINITY
-  private readonly swings = new LinkSwings()
+  private swings = new LinkSwings()
   /** The queue as the least of a longer while, which jitter does not raise. */
   private queueUsLong: DurationUs = 0
   private readonly minAt = new Float64Array(MINS)
@@ -266,6 +268,7 @@ export class RateEstimator {
     this.window.clear()
     this.queueUs = 0
     this.freeAt = Number.NEGATIVE_INFINITY
+    this.swings = new LinkSwings()
   }
 
   /** By the path itself there and back; where frames come back on others only, as for a satellite, by those. */
@@ -313,13 +316,18 @@ export class RateEstimator {
   private observeRate(sample: RateSample, now: Instant): boolean {
     const { window, swings } = this
     window.add(sample, Math.max(WINDOW_US_MIN, Math.min(WINDOW_US_MAX, this.rttUsMin)))
-    if (window.isBusy && !this.startup)
-      swings.observeRate(window.receivedBytes, window.receivedUs, this.packetBytes, this.jitterUs)
-    if (swings.isQuick) window.narrow(WINDOW_US_QUICK, WINDOW_PACKETS_QUICK * this.packetBytes)
+    if (window.isBusy && !this.startup && this.drainSince === Number.NEGATIVE_INFINITY) {
+      swings.observeRate(window.receivedBytes, window.receivedUs, this.packetBytes, this.jitterUs, now)
+    }
+    let receivedMax = Number.POSITIVE_INFINITY
+    if (swings.isQuick) {
+      receivedMax = (BURST_FACTOR * window.receivedBytes * SECOND) / window.receivedUs
+      window.narrow(WINDOW_US_QUICK, WINDOW_PACKETS_QUICK * this.packetBytes)
+    }
     const { receivedUs, sentUs, sentBytes, isBusy: limited } = window
     if (receivedUs < (this.startup ? 3 : 10) * MILLISECOND || sentUs < 2 * MILLISECOND) return limited
 
-    const received = (window.receivedBytes * SECOND) / receivedUs
+    const received = Math.min(receivedMax, (window.receivedBytes * SECOND) / receivedUs)
     const sent = (sentBytes * SECOND) / sentUs
     const rate = this.rateBytesPerSec
     const { queueUs, targetUs } = this

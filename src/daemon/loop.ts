@@ -165,9 +165,10 @@ export class Loop {
   }
 
   private socketReady(id: number, events: number): void {
+    const wokeAt = monotonicNow()
     if ((events & ERROR) !== 0) this.dropErrors(id)
-    if ((events & WRITABLE) !== 0) this.unblock(id, monotonicNow())
-    this.wake(false)
+    if ((events & WRITABLE) !== 0) this.unblock(id, wokeAt)
+    this.wake(false, wokeAt)
   }
 
   /**
@@ -179,9 +180,8 @@ export class Loop {
     while (socket.takeError() !== undefined) {}
   }
 
-  private wake(tunReadable: boolean): void {
+  private wake(tunReadable: boolean, wokeAt = monotonicNow()): void {
     if (this.closed) return
-    const wokeAt = monotonicNow()
     if (tunReadable || this.tunUnfinished) this.readTun(wokeAt)
     const written = this.drainSockets()
     const now = monotonicNow()
