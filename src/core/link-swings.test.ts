@@ -35,14 +35,14 @@ function cell(): (ms: number) => number {
 
 describe('rate', () => {
   test.each([1, 5, 50])('of a cell swings, however often it is looked at (every %i ms)', (everyMs) => {
-    expect(watch(cell(), { everyMs }).isQuick).toBe(true)
+    expect(watch(cell(), { everyMs }).isUnsteady).toBe(true)
   })
 
   test('of a line does not, nor does it look so where windows hold few packets', () => {
-    expect(watch(() => 6_000_000).isQuick).toBe(false)
+    expect(watch(() => 6_000_000).isUnsteady).toBe(false)
     const random = new Prng(2)
     const fewPackets = () => 60_000 + (random.next() - 0.5) * 30_000
-    expect(watch(fewPackets, { windowUs: 100 * MILLISECOND }).isQuick).toBe(false)
+    expect(watch(fewPackets, { windowUs: 100 * MILLISECOND }).isUnsteady).toBe(false)
   })
 
   test('looks so by jitter, and is not taken for it', () => {
@@ -50,14 +50,14 @@ describe('rate', () => {
     const noise = (random: Prng) => (random.next() - random.next()) * 15 * MILLISECOND
     const random = new Prng(3)
     const jittered = () => 4_000_000 * (WINDOW_US / (WINDOW_US + noise(random)))
-    expect(watch(jittered).isQuick).toBe(true)
-    expect(watch(jittered, { jitterUs: 5 * MILLISECOND }).isQuick).toBe(false)
+    expect(watch(jittered).isUnsteady).toBe(true)
+    expect(watch(jittered, { jitterUs: 5 * MILLISECOND }).isUnsteady).toBe(false)
   })
 
   test.each([1, 5, 50])('that changed once is followed closely for a while only (every %i ms)', (everyMs) => {
     const fall = (at: number) => (ms: number) => (ms < at ? 10_000_000 : 2_500_000)
-    expect(watch(fall(19_000), { everyMs }).isQuick).toBe(true)
-    expect(watch(fall(2_000), { everyMs }).isQuick).toBe(false)
+    expect(watch(fall(19_000), { everyMs }).isUnsteady).toBe(true)
+    expect(watch(fall(2_000), { everyMs }).isUnsteady).toBe(false)
   })
 
   test('that a token bucket let through at the beginning does not weigh for long', () => {
@@ -66,21 +66,21 @@ describe('rate', () => {
       const bytes = (ms < 100 ? 30 : 6) * WINDOW_US
       swings.observeRate(bytes, WINDOW_US, PACKET_BYTES, 0, ms * MILLISECOND)
     }
-    expect(swings.isQuick).toBe(false)
+    expect(swings.isUnsteady).toBe(false)
   })
 
   test('swings after a time in which nothing arrived, or jitter was beyond measure', () => {
     const swinging = cell()
-    expect(watch((ms) => (ms < 5_000 ? 0 : swinging(ms))).isQuick).toBe(true)
+    expect(watch((ms) => (ms < 5_000 ? 0 : swinging(ms))).isUnsteady).toBe(true)
     const swings = new LinkSwings()
     const see = (ms: number, jitterUs: number): void => {
       const bytes = (swinging(ms) * WINDOW_US) / 1e6
       swings.observeRate(bytes, WINDOW_US, PACKET_BYTES, jitterUs, ms * MILLISECOND)
     }
     for (let ms = 20_000; ms < 40_000; ms += 5) see(ms, 50 * MILLISECOND)
-    expect(swings.isQuick).toBe(false)
+    expect(swings.isUnsteady).toBe(false)
     for (let ms = 40_000; ms < 43_000; ms += 5) see(ms, 0)
-    expect(swings.isQuick).toBe(true)
+    expect(swings.isUnsteady).toBe(true)
   })
 })
 

@@ -20,7 +20,7 @@ const RATE_JITTER_FACTOR = 2.4
 const RATE_WINDOW_US_MIN = 20 * MILLISECOND
 const RATE_PACKETS_MIN = 10
 /** Of the rate; beyond it only the newest samples count. */
-const RATE_SHARE_QUICK = 0.08
+const RATE_SHARE_UNSTEADY = 0.08
 /** However much jitter there was, it is soon seen that there is a swing, too. */
 const RATE_SHARE_MIN = -0.1
 
@@ -30,7 +30,7 @@ export class LinkSwings {
    * 40 Mbit/s that changes every 150 ms, BBR: 3.0 % of the sum were not used beside what BBR itself leaves idle, 2.0 with
    * this). One that stands still is known the better the longer one looks at it, and so is one with jitter.
    */
-  isQuick = false
+  isUnsteady = false
   /** Mean of the queue while the link was the limit, and how far it is from that on average. */
   private queueUs: DurationUs = 0
   private queueSwingUs: DurationUs = 0
@@ -65,7 +65,7 @@ export class LinkSwings {
     const apparent = Math.min(1, (RATE_JITTER_FACTOR * jitterUs) / windowUs)
     const swing = this.rateSwing + weight * (share - apparent - this.rateSwing)
     this.rateSwing = Math.max(RATE_SHARE_MIN, swing)
-    this.isQuick = this.rateSwing > RATE_SHARE_QUICK
+    this.isUnsteady = this.rateSwing > RATE_SHARE_UNSTEADY
   }
 
   /**

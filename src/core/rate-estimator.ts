@@ -19,18 +19,7 @@ const TARGET_US = 5 * MILLISECOND
 const TARGET_JITTER_US_MAX = 8 * MILLISECOND
 /** ... and on long paths, since what is decided there shows a round trip later only: this share of it. */
 const TARGET_RTT_SHARE = 0.08
-/** Of a link that swings (link-swings.ts) only the newest counts. */
-const QUEUE_WINDOW_US_QUICK = 5 * MILLISECOND
-const WINDOW_US_QUICK = 20 * MILLISECOND
-const WINDOW_PACKETS_QUICK = 6
-/** ... and no more than this times what the long window shows: a cell that stood still lets go all at once. */
-const BURST_FACTOR = 3
-/** Weight of a sample that shows more than the rate, beside a queue. */
-const WEIGHT_MORE = 0.1
-const WEIGHT_MORE_QUICK = 0.5
-/** ... and without one, where what arrives proves no more than what was sent. */
-const WEIGHT_PROVED = 0.5
-/** A path is kept quick for so long after something urgent went by it. */
+/** A path is kept quick for so long after something urgent went by it: no longer queue for its swings meanwhile. */
 const URGENT_US = 3 * SECOND
 /** Where it starts: 1.5 Mbit/s, which no usable link is below for long. */
 const RATE_START = 187_500
@@ -41,6 +30,17 @@ const PACKET_BYTES = 1_500
 /** The delivery rate is taken over this window of the receiver's clock. */
 const WINDOW_US_MIN = 40 * MILLISECOND
 const WINDOW_US_MAX = 100 * MILLISECOND
+/** Of an unsteady link (link-swings.ts) only the newest counts, in the queue and in the rate. */
+const QUEUE_WINDOW_US_UNSTEADY = 5 * MILLISECOND
+const WINDOW_US_UNSTEADY = 20 * MILLISECOND
+const WINDOW_PACKETS_UNSTEADY = 6
+/** ... and no more than this times what the long window shows: a cell that stood still lets go all at once. */
+const BURST_FACTOR = 3
+/** Weight of a sample that shows more than the rate, beside a queue. */
+const WEIGHT_MORE = 0.1
+const WEIGHT_MORE_UNSTEADY = 0.5
+/** ... and without one, where what arrives proves no more than what was sent. */
+const WEIGHT_PROVED = 0.5
 /** The base delay is the least of two buckets of this length, the round trip that of one. */
 const BASE_BUCKET_US = 5 * SECOND
 /** In this time the queue is drained once, which shows the true base delay; costs about 0.1 %. */
@@ -298,11 +298,11 @@ export class RateEstimator {
       const index = (this.minHead + i) % MINS
       const owd = this.minOwd[index]!
       if (owd < least) least = owd
-      if (owd < leastOfNewest && now - this.minAt[index]! <= QUEUE_WINDOW_US_QUICK) leastOfNewest = owd
+      if (owd < leastOfNewest && now - this.minAt[index]! <= QUEUE_WINDOW_US_UNSTEADY) leastOfNewest = owd
       sum += owd
     }
     this.queueUsLong = Math.max(0, least - this.baseUs)
-    this.queueUs = this.swings.isQuick ? Math.max(0, leastOfNewest - this.baseUs) : this.queueUsLong
+    this.queueUs = this.swings.isUnsteady ? Math.max(0, leastOfNewest - this.baseUs) : this.queueUsLong
     this.jitterUs += 0.05 * (Math.min(20 * MILLISECOND, sum / this.minCount - least) - this.jitterUs)
     const twoPackets = (2.2 * this.packetBytes * SECOND) / this.rateBytesPerSec
     const jitter = Math.min(TARGET_JITTER_US_MAX, 2 * this.jitterUs)
@@ -320,9 +320,9 @@ export class RateEstimator {
       swings.observeRate(window.receivedBytes, window.receivedUs, this.packetBytes, this.jitterUs, now)
     }
     let receivedMax = Number.POSITIVE_INFINITY
-    if (swings.isQuick) {
+    if (swings.isUnsteady) {
       receivedMax = (BURST_FACTOR * window.receivedBytes * SECOND) / window.receivedUs
-      window.narrow(WINDOW_US_QUICK, WINDOW_PACKETS_QUICK * this.packetBytes)
+      window.narrow(WINDOW_US_UNSTEADY, WINDOW_PACKETS_UNSTEADY * this.packetBytes)
     }
     const { receivedUs, sentUs, sentBytes, isBusy: limited } = window
     if (receivedUs < (this.startup ? 3 : 10) * MILLISECOND || sentUs < 2 * MILLISECOND) return limited
@@ -359,7 +359,7 @@ export class RateEstimator {
       (received > rate || sent > OFFERED_SHARE_MIN * rate || sample.capped) &&
       this.linkIsLimit(received, sent, limited)
     ) {
-      let weight = this.swings.isQuick ? WEIGHT_MORE_QUICK : WEIGHT_MORE
+      let weight = this.swings.isUnsteady ? WEIGHT_MORE_UNSTEADY : WEIGHT_MORE
       if (received < rate) weight = queueUs > 2 * targetUs ? 0.4 : 0.1
       this.rateBytesPerSec += weight * (received - rate)
       this.limiter = 'link'
@@ -372,7 +372,7 @@ export class RateEstimator {
     } else {
       const proved = Math.min(received, sent)
       if (proved > rate)
-        this.rateBytesPerSec += (this.startup || this.swings.isQuick ? 1 : WEIGHT_PROVED) * (proved - rate)
+        this.rateBytesPerSec += (this.startup || this.swings.isUnsteady ? 1 : WEIGHT_PROVED) * (proved - rate)
       else if (this.startup && proved > UNPROVED_FROM)
         this.rateBytesPerSec = Math.min(rate, Math.max(UNPROVED_FACTOR * proved, UNPROVED_DECAY * rate))
       if (!limited) this.limiter = this.startup ? 'starting' : sample.capped ? 'in flight' : 'application'
