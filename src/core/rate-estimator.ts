@@ -11,7 +11,7 @@ import { type DurationUs, type Instant, MILLISECOND, SECOND } from '../base/time
 import { FEEDBACK_US } from './constants.js'
 import { LinkSwings } from './link-swings.js'
 import { QueueTrial } from './queue-trial.js'
-import { SampleWindow } from './sample-window.js'
+import { type Progress, SampleWindow } from './sample-window.js'
 import type { RateLimiter } from './snapshot.js'
 
 /** Standing queue aimed at, before jitter and packet size raise it. */
@@ -34,8 +34,6 @@ const WINDOW_US_MAX = 100 * MILLISECOND
 const QUEUE_WINDOW_US_UNSTEADY = 5 * MILLISECOND
 const WINDOW_US_UNSTEADY = 20 * MILLISECOND
 const WINDOW_PACKETS_UNSTEADY = 6
-/** ... and no more than this times what the long window shows: a cell that stood still lets go all at once. */
-const BURST_FACTOR = 3
 /** Weight of a sample that shows more than the rate, beside a queue. */
 const WEIGHT_MORE = 0.1
 const WEIGHT_MORE_UNSTEADY = 0.5
@@ -76,17 +74,9 @@ const MINS = 32
 const CLOCK_JUMP_US = 30 * SECOND
 
 /** What one feedback frame says of a path, put together by reports.ts. */
-export interface RateSample {
+export interface RateSample extends Progress {
   /** Least one-way delay of the last interval, µs in relative terms. */
   owdMinUs: number
-  /** When the newest packet came, receiver's clock. */
-  newestAt: Instant
-  /** Bytes received in all, with IP and UDP headers. */
-  bytesReceived: number
-  /** Of the newest packet: when it was sent, bytes sent up to it, idle time up to it. */
-  sentAt: Instant
-  bytesSent: number
-  idleUs: number
   /** Bytes given to the path since. */
   bytesSince: number
   /** This frame's round trip, or NaN if it came back on another path. */
@@ -319,15 +309,11 @@ export class RateEstimator {
     if (window.isBusy && !this.startup && this.drainSince === Number.NEGATIVE_INFINITY) {
       swings.observeRate(window.receivedBytes, window.receivedUs, this.packetBytes, this.jitterUs, now)
     }
-    let receivedMax = Number.POSITIVE_INFINITY
-    if (swings.isUnsteady) {
-      receivedMax = (BURST_FACTOR * window.receivedBytes * SECOND) / window.receivedUs
-      window.narrow(WINDOW_US_UNSTEADY, WINDOW_PACKETS_UNSTEADY * this.packetBytes)
-    }
+    if (swings.isUnsteady) window.narrow(WINDOW_US_UNSTEADY, WINDOW_PACKETS_UNSTEADY * this.packetBytes)
     const { receivedUs, sentUs, sentBytes, isBusy: limited } = window
     if (receivedUs < (this.startup ? 3 : 10) * MILLISECOND || sentUs < 2 * MILLISECOND) return limited
 
-    const received = Math.min(receivedMax, (window.receivedBytes * SECOND) / receivedUs)
+    const received = (window.receivedBytes * SECOND) / receivedUs
     const sent = (sentBytes * SECOND) / sentUs
     const rate = this.rateBytesPerSec
     const { queueUs, targetUs } = this

@@ -4,10 +4,13 @@ const SAMPLES = 64
 /** Of a window, at most so much idle time, or the application was the limit. */
 const IDLE_SHARE_MAX = 0.15
 
-/** What a path had sent and what had been received of it, once and again: see RateSample. */
+/** How far a path had got when the newest packet reported came. */
 export interface Progress {
+  /** When it came, receiver's clock. */
   newestAt: Instant
+  /** Bytes received in all, with IP and UDP headers. */
   bytesReceived: number
+  /** When it was sent, bytes sent up to it, idle time up to it. */
   sentAt: Instant
   bytesSent: number
   idleUs: number
