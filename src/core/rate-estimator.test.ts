@@ -316,6 +316,19 @@ test('a train that a token bucket let through is believed no longer than until m
   expect(little.rate.rateBytesPerSec / MBIT).toBeGreaterThan(4_000)
 })
 
+test('a train that a token bucket let through is forgotten when start-up ends, whatever is asked for from then on', () => {
+  const link = new ModelLink(100 * MBIT, MILLISECOND)
+  link.rate.onTrain(900 * MBIT)
+  link.applicationBytesPerSec = 700 * MBIT
+  link.run(10 * MILLISECOND)
+  // Less than 0.6 of half of what was believed.
+  link.applicationBytesPerSec = 70 * MBIT
+  link.run(SECOND)
+  expect(link.rate.startup).toBe(false)
+  expect(Math.abs(link.rate.rateBytesPerSec / (100 * MBIT) - 1)).toBeLessThan(0.02)
+  expect(link.rate.rebases).toBe(0)
+})
+
 test('predicts the delay of a packet by what was sent before it, and forgets a queue that has run empty unseen', () => {
   const link = new ModelLink(40 * MBIT)
   link.run(3 * SECOND)

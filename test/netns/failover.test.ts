@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import type { PathSnapshot } from '../../src/core/snapshot.js'
 import { runSync } from '../../src/lab/processes.js'
 import {
   delay,
@@ -62,10 +63,14 @@ describeNetns('one of three links goes silent', () => {
     }
     const sentBefore = (await net.paths('a')).find((path) => path.link === 'two')!.bytesOut
     const backNs = net.blackhole('two', false)
+    let seen: readonly PathSnapshot[] = []
     await until(
-      async () => (await net.paths('a')).find((path) => path.link === 'two')!.bytesOut > sentBefore + 1e6,
+      async () => {
+        seen = await net.paths('a')
+        return seen.find((path) => path.link === 'two')!.bytesOut > sentBefore + 1e6
+      },
       USED_AGAIN_MS_MAX,
-      'link two is not used again',
+      () => `link two is not used again: ${JSON.stringify(seen)}`,
     )
     expect((monotonicNs() - backNs) / 1e6).toBeLessThan(USED_AGAIN_MS_MAX)
     const { received } = await stream.result()
