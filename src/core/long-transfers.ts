@@ -47,9 +47,11 @@ const JUDGEMENTS = [
 const STILL_SHARE = 0.1
 const LOOKED_AFTER_US = 16 * SECOND
 /**
- * ... or sooner, if it has less than half by this age and has not been quiet for two watches on end: BBR has not looked, and
- * will do so when it stood still at the earliest. What it has seen of the rate is forgotten in ten of the long round trips,
- * and comes back by a quarter in eight of them (model, still at 5.5 s: 5 % of the sum at 12 s, 49 at 40).
+ * ... or sooner, if it has less than half by this time after it began or last stood still and has not been quiet for two
+ * watches on end: BBR has not looked then, as it has seen a lower round trip unknown to us. By this age it is also let go
+ * if it is known that BBR will look later, as it stood still. What BBR has seen of the rate is forgotten in ten of the long
+ * round trips, and comes back by a quarter in eight of them (model, a lower round trip at 6 s: the near line was full again
+ * at 14 s, at 22 if only judged; still at 5.5 s: 5 % of the sum at 12 s, 49 at 40).
  */
 const LOOKED_UNTIL_US = 11 * SECOND
 const LOOK_EVERY_US = 10 * SECOND
@@ -168,11 +170,17 @@ export class LongTransfers {
     this.quietFor[bucket] = isQuiet ? this.quietFor[bucket]! + 1 : 0
   }
 
-  /** Whether BBR has not looked when it was to be expected, and is to be expected later. */
+  /** Whether BBR has not looked when it was to be expected, or is known not to before long. */
   private looksLater(bucket: number, now: Instant): boolean {
-    if (now - this.since[bucket]! < LOOKED_UNTIL_US || this.quietFor[bucket] === LOOK_WATCHES) return false
-    if (this.usual[bucket]! >= JUDGEMENTS[0]!.keptShare * this.usualBefore[bucket]!) return false
-    return this.stillAt[bucket]! + LOOK_EVERY_US > now + NEXT_LOOK_MIN_US
+    const since = this.since[bucket]!
+    if (now - since < LOOKED_UNTIL_US || this.quietFor[bucket] === LOOK_WATCHES) return false
+    if (
+      this.judged[bucket]! > 0 ||
+      this.usual[bucket]! >= JUDGEMENTS[0]!.keptShare * this.usualBefore[bucket]!
+    )
+      return false
+    const stillAt = this.stillAt[bucket]!
+    return now - stillAt >= LOOKED_UNTIL_US || stillAt + LOOK_EVERY_US > now + NEXT_LOOK_MIN_US
   }
 
   private isOfAge(bucket: number, now: Instant): boolean {
