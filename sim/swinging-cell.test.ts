@@ -19,7 +19,10 @@ expect:
   - { what: goodput, of: flood, window: 5s..15s, min: 90% }
 `
 
-/** 97.9 % on average while what had arrived in the last 50 ms decided, which is over when it is known; 99.4 by the last 20. */
+/**
+ * What had arrived in the last 50 ms is over when it is known: 97.9 % on average; 98.4 by the last 20, with no more tried for a
+ * second wherever the buffer had run over; 100.3 without that.
+ */
 test('a cell that changes every 150 ms is followed closely enough', () => {
   const scenario = parseScenario(new TextEncoder().encode(TEXT), 'test.yaml')
   let share = 0
@@ -28,5 +31,5 @@ test('a cell that changes every 150 ms is followed closely enough', () => {
     expect(run.outcome.faults).toEqual([])
     share += run.verdicts[0]!.share! / 12
   }
-  expect(share).toBeGreaterThan(0.987)
+  expect(share).toBeGreaterThan(0.995)
 })

@@ -355,7 +355,8 @@ export class RateEstimator {
     } else if (this.capUntil > now && received < rate && this.wasTooMuch(received, sent, sentBytes)) {
       this.rateBytesPerSec = Math.max(0.7 * rate, received)
       this.capUntil = Number.NEGATIVE_INFINITY
-      this.holdUntil = now + SECOND
+      // An unsteady link may carry many times as much a moment later.
+      if (!this.swings.isUnsteady) this.holdUntil = now + SECOND
       this.window.clear()
       this.limiter = 'loss'
     } else {
