@@ -181,6 +181,8 @@ export class Cubic implements CongestionControl {
 
 const BBR_STARTUP_GAIN = 2.89
 const BBR_ROUNDS = 10
+/** Of the rate that it has found it sends a little less, so that no queue grows from what was measured too high. */
+const BBR_PACING_SHARE = 0.99
 /** Start-up is over when the rate has not grown by a quarter for so many round trips. */
 const BBR_FULL_ROUNDS = 3
 const BBR_PROBE_RTT_EVERY_US = 10_000_000
@@ -230,7 +232,7 @@ export class Bbr implements CongestionControl {
 
   onConnected(rttUs: DurationUs, now: Instant): void {
     this.noteRtt(rttUs, now)
-    this.pacePerUs = (BBR_STARTUP_GAIN * this.window) / Math.max(rttUs, MILLISECOND)
+    this.pacePerUs = (BBR_PACING_SHARE * BBR_STARTUP_GAIN * this.window) / Math.max(rttUs, MILLISECOND)
   }
 
   onAck(sample: AckSample, sender: SenderView): void {
@@ -265,7 +267,7 @@ export class Bbr implements CongestionControl {
       this.gain = 1
       this.probeRtt(newRound, now, sender)
     }
-    if (this.ratePerUs > 0) this.pacePerUs = Math.max(this.ratePerUs * this.gain, 1e-5)
+    if (this.ratePerUs > 0) this.pacePerUs = Math.max(BBR_PACING_SHARE * this.gain * this.ratePerUs, 1e-5)
     this.noteRecovery(sample, sender)
     if (this.mode === 'rtt') {
       this.window = Math.min(this.window, BBR_PROBE_RTT_WINDOW)

@@ -12,8 +12,8 @@ import { World } from './world.js'
 
 const ETHERNET_BYTES = 14
 const OUTER_BYTES = { 4: 20 + 8, 6: 40 + 8 } as const
-/** The daemon's default: 32768 slots. */
-const POOL_BYTES = 64 << 20
+/** The daemon's default: 32768 slots. No two wake-ups take the same time: without, no round trip is ever the least of many. */
+const LAB_MACHINE = { poolBytes: 64 << 20, stallShare: 1, stallUs: 100 }
 /** From the start of a program to its first word. */
 const PROGRAM_START_US = 200_000
 
@@ -123,8 +123,8 @@ export class ScenarioWorld {
       })),
       // A server knows its links only where it is told of them.
       serverPerLine: scenario.links.some((link) => link.weight !== undefined),
-      client: { poolBytes: POOL_BYTES },
-      server: { poolBytes: POOL_BYTES },
+      client: LAB_MACHINE,
+      server: LAB_MACHINE,
     })
     this.traceEnded = scenario.links.map(() => ({ up: false, down: false }))
   }
