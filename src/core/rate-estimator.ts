@@ -69,6 +69,8 @@ const LOSS_SAMPLE_PACKETS = 100
 const RTT_US_UNKNOWN = 60 * MILLISECOND
 /** Loss so far above the link's usual loss means a buffer shorter than our target, or a policer. */
 const LOSS_EXTRA = 0.1
+/** A queue of so many times the target is long. */
+const LONG_FACTOR = 2
 const MINS = 32
 /** No delay differs so much from another: one of the two clocks began anew. */
 const CLOCK_JUMP_US = 30 * SECOND
@@ -142,6 +144,7 @@ export class RateEstimator {
   private lossPackets = 0
   private lossLost = 0
   private capUntil: Instant = Number.NEGATIVE_INFINITY
+  private longQueueAt: Instant = Number.NEGATIVE_INFINITY
   private holdUntil: Instant = Number.NEGATIVE_INFINITY
 
   /** @param drainOffsetUs staggers the drains of several paths */
@@ -300,6 +303,7 @@ export class RateEstimator {
     const { share } = this.trial
     const target = share * TARGET_US + jitter + spare
     this.targetUs = Math.max(target, share * TARGET_RTT_SHARE * this.rttUsMin, twoPackets)
+    if (this.queueUs > LONG_FACTOR * this.targetUs) this.longQueueAt = now
   }
 
   /** Takes the sample into the window and the rate; whether the link was the limit in it. */
@@ -355,8 +359,9 @@ export class RateEstimator {
     } else if (this.capUntil > now && received < rate && this.wasTooMuch(received, sent, sentBytes)) {
       this.rateBytesPerSec = Math.max(0.7 * rate, received)
       this.capUntil = Number.NEGATIVE_INFINITY
-      // An unsteady link may carry many times as much a moment later.
-      if (!this.swings.isUnsteady) this.holdUntil = now + SECOND
+      // Where a long queue stood the buffer is not short; an unsteady link fell, and may rise as fast.
+      const hasFallen = this.swings.isUnsteady && now - this.longQueueAt < SECOND
+      if (!hasFallen) this.holdUntil = now + SECOND
       this.window.clear()
       this.limiter = 'loss'
     } else {
