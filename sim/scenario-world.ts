@@ -12,7 +12,7 @@ import { World } from './world.js'
 
 const ETHERNET_BYTES = 14
 const OUTER_BYTES = { 4: 20 + 8, 6: 40 + 8 } as const
-/** The daemon's default: 32768 slots. No two wake-ups take the same time: without, no round trip is ever the least of many. */
+/** The daemon's default, 32768 slots. No two wake-ups take the same time, or TCP would meet its least round trip all the time. */
 const LAB_MACHINE = { poolBytes: 64 << 20, stallShare: 1, stallUs: 100 }
 /** From the start of a program to its first word. */
 const PROGRAM_START_US = 200_000

@@ -172,13 +172,9 @@ export class LongTransfers {
 
   /** Whether BBR has not looked when it was to be expected, or is known not to before long. */
   private looksLater(bucket: number, now: Instant): boolean {
-    const since = this.since[bucket]!
-    if (now - since < LOOKED_UNTIL_US || this.quietFor[bucket] === LOOK_WATCHES) return false
-    if (
-      this.judged[bucket]! > 0 ||
-      this.usual[bucket]! >= JUDGEMENTS[0]!.keptShare * this.usualBefore[bucket]!
-    )
-      return false
+    if (now - this.since[bucket]! < LOOKED_UNTIL_US) return false
+    if (this.quietFor[bucket] === LOOK_WATCHES || this.judged[bucket]! > 0) return false
+    if (this.usual[bucket]! >= JUDGEMENTS[0]!.keptShare * this.usualBefore[bucket]!) return false
     const stillAt = this.stillAt[bucket]!
     return now - stillAt >= LOOKED_UNTIL_US || stillAt + LOOK_EVERY_US > now + NEXT_LOOK_MIN_US
   }
