@@ -341,8 +341,7 @@ export class RateEstimator {
         this.known = true
         // What arrived in a whole window is sure. Half of what a token bucket had let through would stay for good, if the
         // sender asks for less (kernel, BBR on three links of 100 Mbit/s: one at 340, which got all, and one nothing).
-        const isSure = received > rate || receivedUs >= WINDOW_US_MIN
-        this.rateBytesPerSec = isSure ? received : Math.max(received, rate / 2)
+        this.rateBytesPerSec = receivedUs >= WINDOW_US_MIN ? received : Math.max(received, rate / 2)
         this.window.clear()
         this.limiter = 'link'
       }
