@@ -1,4 +1,7 @@
-/** BBR over links of different delay, from when its long transfer is evened (core/long-transfers.ts) on. */
+/**
+ * BBR over links of different delay: its first seconds (core/ack-lumps.ts), and from when its long transfer is evened
+ * (core/long-transfers.ts) on.
+ */
 import { beforeAll, expect, test } from 'vitest'
 import { loadPrimitives } from '../src/io/primitives.js'
 import { parseScenario } from '../src/lab/scenario-load.js'
@@ -15,6 +18,15 @@ const SATELLITE: readonly LinkRow[] = [
   [20, 40],
   [20, 600],
 ]
+/** A line and a cell, and the same where they are further apart. */
+const CELL: readonly LinkRow[] = [
+  [20, 10],
+  [50, 50],
+]
+const FAR_CELL: readonly LinkRow[] = [
+  [6, 20],
+  [50, 90],
+]
 const EIGHT: readonly LinkRow[] = [
   [32, 10],
   [25, 20],
@@ -27,6 +39,9 @@ const EIGHT: readonly LinkRow[] = [
 ]
 
 test.each([
+  // Without: 49 and 44 %.
+  { name: 'a transfer of nine seconds', links: CELL, percent: 90, pingMs: 30, from: 2, seconds: 7 },
+  { name: 'the same by a thin line', links: FAR_CELL, percent: 90, pingMs: 45, from: 2, seconds: 7 },
   // Without: 50 %, as by land alone.
   { name: 'land and satellite', links: SATELLITE, percent: 80, pingMs: 60 },
   // 66 % when the last one, which is thin, kept the others from being evened.
@@ -40,7 +55,7 @@ test.each([
     ([mbit, rttMs]) => `  - { name: rtt${rttMs}, rate: ${mbit}Mbit/s, rtt: ${rttMs}ms, queue: 100ms }`,
   )
   const from = row.from ?? 18
-  const until = from + 12
+  const until = from + (row.seconds ?? 12)
   const nearest = `rtt${row.links[0]![1]}`
   const text = `name: test
 about: a test

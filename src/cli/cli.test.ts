@@ -181,7 +181,7 @@ const SNAPSHOT: Snapshot = {
       packetsOut: 10,
       packetsIn: 20,
       resequencer: { held: 1, holesReleased: 2, late: 3, duplicates: 4 },
-      queue: { bytes: 1_440, packets: 1, acksThinned: 12, headerBytesSaved: 27_000, evened: 0 },
+      queue: { bytes: 1_440, packets: 1, acksThinned: 12, headerBytesSaved: 27_000, evened: 0, lumped: 0 },
       paths: [
         {
           id: 0,
@@ -230,7 +230,7 @@ const SNAPSHOT: Snapshot = {
       packetsOut: 0,
       packetsIn: 0,
       resequencer: { held: 0, holesReleased: 0, late: 0, duplicates: 0 },
-      queue: { bytes: 0, packets: 0, acksThinned: 0, headerBytesSaved: 0, evened: 0 },
+      queue: { bytes: 0, packets: 0, acksThinned: 0, headerBytesSaved: 0, evened: 0, lumped: 0 },
       paths: [],
     },
   ],
@@ -300,7 +300,7 @@ describe('plait status', () => {
       peers: [
         {
           ...peer,
-          queue: { ...peer.queue, evened: 2 },
+          queue: { ...peer.queue, evened: 2, lumped: 1 },
           paths: [{ ...peer.paths[0]!, rate: busy }, peer.paths[1]!],
         },
       ],
@@ -321,7 +321,8 @@ describe('plait status', () => {
       "  path  link     estimate  limited by             queue   target  in flight  at most   MTU  last change
            0  dsl   47.2 Mbit/s  the link             5.20 ms  5.00 ms     123 kB  30.0 kB  1432  5 s ago: up: answers
            2  lte   1.50 Mbit/s  not used while down  0.00 ms  5.00 ms        0 B  30.0 kB     -  25 s ago: up → down: no answer for 1000 ms
-        2 long transfers have the delay of the slowest path, so as to fill all of them"
+        2 long transfers have the delay of the slowest path, so as to fill all of them
+        1 transfer has acknowledgements held back now and then, so as to fill the far paths, too"
     `)
     expect(renderStatus(snapshot)).not.toContain('limited by')
     const weighted = renderStatus(SNAPSHOT, { why: true })

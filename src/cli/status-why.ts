@@ -34,8 +34,12 @@ export function renderWhy(snapshot: Snapshot, peer: PeerSnapshot): string[] {
     const mtu = path.mtu === undefined ? '-' : String(path.mtu)
     return [String(path.id), path.link, ...figures, mtu, lastChange(snapshot, peer, path)]
   })
-  const { evened } = peer.queue
-  return [...table([head, ...rows], [0, 2, 4, 5, 6, 7, 8]), ...(evened === 0 ? [] : [evenedText(evened)])]
+  const { evened, lumped } = peer.queue
+  return [
+    ...table([head, ...rows], [0, 2, 4, 5, 6, 7, 8]),
+    ...(evened === 0 ? [] : [evenedText(evened)]),
+    ...(lumped === 0 ? [] : [lumpedText(lumped)]),
+  ]
 }
 
 function estimate(path: PathSnapshot): string[] {
@@ -53,6 +57,11 @@ function estimate(path: PathSnapshot): string[] {
 function evenedText(count: number): string {
   const transfers = count === 1 ? '1 long transfer has' : `${count} long transfers have`
   return `  ${transfers} the delay of the slowest path, so as to fill all of them`
+}
+
+function lumpedText(count: number): string {
+  const transfers = count === 1 ? '1 transfer has' : `${count} transfers have`
+  return `  ${transfers} acknowledgements held back now and then, so as to fill the far paths, too`
 }
 
 function lastChange(snapshot: Snapshot, peer: PeerSnapshot, path: PathSnapshot): string {

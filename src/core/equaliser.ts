@@ -25,6 +25,7 @@ export class Equaliser {
   private readonly next: Int32Array
   /** Slots that wait. */
   count = 0
+  private readonly countMax: number
   /** Everything up to this tick has left. */
   private leftTick = 0
   /** The first tick that has a slot, while there is one. */
@@ -39,10 +40,13 @@ export class Equaliser {
     private readonly output: SlotRing,
   ) {
     this.next = new Int32Array(slotCount)
+    this.countMax = slotCount / 4
   }
 
   /** Takes over a slot that may go out at `dueAt`, but waits no longer than the greatest spread. Returns when it will. */
   push(slot: number, dueAt: Instant, now: Instant): Instant {
+    // Memory is everybody's: beyond its share what waits goes, in its order.
+    if (this.count >= this.countMax) this.releaseAll()
     // A stamp of a clock that began anew may name any time; what comes later must not wait for it.
     let tick = Math.ceil(Math.min(dueAt, now + EQUALISER_SPREAD_US_MAX) / TICK_US)
     // After a long pause the wheel has to be turned on before there is room.

@@ -137,6 +137,31 @@ describe('FlowTable', () => {
     expect(table.isTcp(bulk)).toBe(false)
   })
 
+  it.each([4, 6] as const)(
+    'finds the flow of which a packet comes back, without entering one (IPv%i)',
+    (version) => {
+      const bucket = bucketOf({ version, source: 1, destination: 2, sourcePort: 1000, destinationPort: 443 })
+      const flows = table.flows
+      const back = {
+        version,
+        source: 2,
+        destination: 1,
+        sourcePort: 443,
+        destinationPort: 1000,
+        payloadBytes: 0,
+      }
+      parse(back)
+      view.reverse()
+      expect(table.bucketOf(view)).toBe(bucket)
+      parse({ ...back, destinationPort: 1001 })
+      view.reverse()
+      expect(table.bucketOf(view)).toBe(0)
+      parse(back)
+      expect(table.bucketOf(view)).toBe(0)
+      expect(table.flows).toBe(flows)
+    },
+  )
+
   it('keeps bulk UDP ordered until it was idle for long', () => {
     const packet = { protocol: Protocol.Udp }
     let now = 0

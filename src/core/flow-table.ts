@@ -140,6 +140,13 @@ export class FlowTable {
     return this.sequences[bucket]!
   }
 
+  /** The bucket of the flow that `view` shows a packet of; that for packets without order if there is none. */
+  bucketOf(view: PacketView): number {
+    let flow = this.hashHeads[this.hash(view)]!
+    while (flow !== NONE && !this.matches(flow, view)) flow = this.hashNext[flow]!
+    return flow === NONE ? BUCKET_UNORDERED : this.bucketOfFlow[flow]!
+  }
+
   /** Whether the flow of a bucket, the last one if several share it, is of TCP. */
   isTcp(bucket: number): boolean {
     return this.protocols[bucket] === Protocol.Tcp

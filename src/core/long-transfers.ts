@@ -136,6 +136,11 @@ export class LongTransfers {
     return changed
   }
 
+  /** Whether the bucket has as many packets as a transfer. */
+  isBusy(bucket: number): boolean {
+    return this.usual[bucket]! >= BUSY_PACKETS_MIN
+  }
+
   private meet(bucket: number, packets: number, now: Instant): void {
     const usual = this.usual[bucket]!
     if (usual === 0) {

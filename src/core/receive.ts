@@ -23,6 +23,7 @@ import type { Instant } from '../base/time.js'
 import { compressedLength, isCompressed } from '../wire/header-compression.js'
 import { innerLength } from '../wire/ip.js'
 import {
+  BUCKET_UNORDERED,
   DATA_OVERHEAD_BYTES,
   INDEX_PATH_BITS,
   INNER_HEADER_BYTES,
@@ -34,6 +35,7 @@ import {
   SEQUENCE_MASK,
   STAMP_MASK,
 } from '../wire/message.js'
+import type { AckLumps } from './ack-lumps.js'
 import { followLocal, sameRemote } from './address.js'
 import type { Device } from './device.js'
 import { Drop } from './drop-reasons.js'
@@ -291,15 +293,22 @@ function accept(
   }
   peer.packetsIn++
   peer.bytesIn += pool.length[slot]!
+  const bucket = order >>> SEQUENCE_BITS
   const sequence = order & SEQUENCE_MASK
-  peer.resequencer.receive(
-    slot,
-    order >>> SEQUENCE_BITS,
-    sequence,
-    peer.clock.sentAt,
-    stampAndFlags & 0xf,
-    now,
-  )
+  const lumps = peer.scheduler.ackLumps
+  if (bucket === BUCKET_UNORDERED && lumps !== undefined && lumps.count > 0) {
+    peer.resequencer.receiveUnordered(slot, sequence, ackDueAt(device, peer, lumps, slot, now), now)
+  } else {
+    peer.resequencer.receive(slot, bucket, sequence, peer.clock.sentAt, stampAndFlags & 0xf, now)
+  }
+}
+
+/** When the packet in `slot` is to go on: later than now only if it acknowledges what {@link AckLumps} is about. */
+function ackDueAt(device: Device, peer: Peer, lumps: AckLumps, slot: number, now: Instant): Instant {
+  const { view } = device
+  if (!view.parse(device.pool, slot) || !view.isPureAck) return now
+  view.reverse()
+  return lumps.dueAt(peer.flows.bucketOf(view), now)
 }
 
 /** Whether the inner source of the well-formed packet in `slot` is the peer's. */

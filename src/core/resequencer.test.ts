@@ -9,6 +9,7 @@ import {
   knowPaths,
   pool,
   receive,
+  receiveUnordered,
   resequencer,
   SLOTS,
   start,
@@ -37,6 +38,21 @@ describe('Resequencer', () => {
     receive(2, 0)
     receive(0, 7)
     expect(delivered()).toEqual(['2:0', '0:7'])
+  })
+
+  it('holds a packet without order back until it is due, if it is to, and only the first of two copies', () => {
+    const due = 5 * MILLISECOND
+    receiveUnordered(1, due, 1000)
+    receiveUnordered(2, due, 2000)
+    receiveUnordered(2, due, 2000)
+    receiveUnordered(3, 3000, 3000)
+    expect(drops.snapshot()).toEqual({ duplicate: 1 })
+    expect(resequencer.nextTimeout()).toBe(due)
+    resequencer.handleTimeout(due - 1)
+    expect(delivered()).toEqual(['0:3'])
+    resequencer.handleTimeout(due)
+    expect(delivered()).toEqual(['0:1', '0:2'])
+    expect(resequencer.nextTimeout()).toBe(NEVER)
   })
 
   it('gives up a hole when every live path has come past it, and not at the same stamp', () => {

@@ -92,8 +92,6 @@ export class Resequencer {
   private silenceAt: Instant = NEVER
   /** The holes are to be looked at: a path has come further, or another packet is the first behind a hole. */
   private looksDue = false
-  /** Packets that wait in the equaliser at most. */
-  private readonly evenMax: number
   /** When a packet last came. */
   private lastArrivalAt: Instant = Number.NEGATIVE_INFINITY
 
@@ -110,7 +108,6 @@ export class Resequencer {
     this.repairs = options.repairs ?? false
     this.held = new HeldPackets(options.heldMax ?? HELD_MAX_DEFAULT)
     this.equaliser = new Equaliser(pool.slotCount, output)
-    this.evenMax = pool.slotCount / 4
   }
 
   /** What is waited beyond a path's newest stamp, as packets overtake each other within paths. */
@@ -168,7 +165,7 @@ export class Resequencer {
     ) {
       this.deliver(slot, bucket, sequence, stampUs, flags, now)
     } else if (bucket === BUCKET_UNORDERED) {
-      this.receiveUnordered(slot, sequence)
+      this.receiveUnordered(slot, sequence, now, now)
     } else {
       this.receiveOrdered(slot, bucket, sequence, stampUs, flags, now)
     }
@@ -287,7 +284,8 @@ export class Resequencer {
     this.silenceAt = NEVER
   }
 
-  private receiveUnordered(slot: number, sequence: number): void {
+  /** Takes over the slot of a packet that needs no order and may go out at `dueAt`. */
+  receiveUnordered(slot: number, sequence: number, dueAt: Instant, now: Instant): void {
     const { unordered } = this
     let counter = UNORDERED_BASE + sequence
     if (unordered.newest >= 0) {
@@ -299,9 +297,14 @@ export class Resequencer {
         counter = unordered.newest + ahead
       }
     }
-    if (unordered.accept(counter)) this.output.push(slot)
-    else if (unordered.newest - counter >= REPLAY_WINDOW_WIDTH) this.drop(slot, Drop.late)
-    else this.dropDuplicate(slot)
+    if (!unordered.accept(counter)) {
+      if (unordered.newest - counter >= REPLAY_WINDOW_WIDTH) this.drop(slot, Drop.late)
+      else this.dropDuplicate(slot)
+    } else if (dueAt > now + WAIT_US_MIN) {
+      this.equaliser.push(slot, dueAt, now)
+    } else {
+      this.output.push(slot)
+    }
   }
 
   private receiveOrdered(
@@ -454,8 +457,6 @@ export class Resequencer {
       delayUs = this.equalise ? spreadUs : this.evenDelay.next(bucket, isEven, spreadUs, now)
     }
     const evenAt = delayUs > 0 ? leastAt + delayUs : now
-    // Memory is everybody's: beyond its share what waits goes, in its order.
-    if (equaliser.count >= this.evenMax) equaliser.releaseAll()
     // What is in the equaliser of the same bucket goes first.
     const before = this.dueAt[bucket]!
     if (equaliser.mayHold(before)) this.dueAt[bucket] = equaliser.push(slot, Math.max(evenAt, before), now)

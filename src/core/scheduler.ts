@@ -1,4 +1,5 @@
 import type { Instant } from '../base/time.js'
+import type { AckLumps } from './ack-lumps.js'
 import type { FlowTable } from './flow-table.js'
 import type { Path } from './path.js'
 
@@ -11,6 +12,8 @@ export interface Scheduler {
   readonly chosen: Path[]
   /** By bucket: `PacketFlag` bits with which its packets go. */
   readonly flowFlags: Uint8Array
+  /** Which acknowledgements of what is sent are held back, if any are. */
+  readonly ackLumps: AckLumps | undefined
   /** The set of paths that carry data changed. */
   setPaths(paths: readonly Path[]): void
   /**

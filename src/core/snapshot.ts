@@ -73,6 +73,8 @@ export interface QueueSnapshot {
   readonly headerBytesSaved: number
   /** Long transfers that have the delay of the slowest path at present (long-transfers.ts). */
   readonly evened: number
+  /** Transfers whose acknowledgements come in lumps at present (ack-lumps.ts). */
+  readonly lumped: number
 }
 
 export interface PathSnapshot {

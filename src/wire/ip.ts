@@ -149,6 +149,14 @@ export class PacketView {
     return true
   }
 
+  /** Shows a packet of the same connection that goes the other way: addresses and ports change places. */
+  reverse(): void {
+    const { sourceAt, ports } = this
+    this.sourceAt = this.destinationAt
+    this.destinationAt = sourceAt
+    this.ports = (ports << 16) | (ports >>> 16)
+  }
+
   /** Walks the extension headers from word `at`. Stops at a fragment, at the unknown, and at the end of the packet. */
   private parseExtensions(at: number): void {
     let headerAt = at

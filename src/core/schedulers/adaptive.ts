@@ -6,12 +6,13 @@
  * takes the packet, unless waiting would cost less than half the difference in delay, and at most 8 ms, or 2 under
  * load, or a tenth of the difference: a slow link is used early rather than late, since a sender inside that sees its
  * packets wait slows down. Far paths that lower the sum are left out, see far-paths.ts; long transfers are evened, see
- * long-transfers.ts.
+ * long-transfers.ts, and before that what acknowledges them may come in lumps, see ack-lumps.ts.
  *
  * Real-time packets and pure ACKs never wait for a pacer. A real-time packet is doubled when its path is in doubt, on
  * a budget. The path that it takes is kept quick for it; one that carries only bulk may hold a longer queue.
  */
 import { type Instant, MILLISECOND, NEVER } from '../../base/time.js'
+import { AckLumps } from '../ack-lumps.js'
 import { FarPaths } from '../far-paths.js'
 import { type FlowTable, PacketClass } from '../flow-table.js'
 import { LongTransfers } from '../long-transfers.js'
@@ -51,7 +52,9 @@ export class AdaptiveScheduler implements Scheduler {
   private readonly farPaths = new FarPaths()
   private readonly longTransfers = new LongTransfers()
   readonly flowFlags = this.longTransfers.flags
+  readonly ackLumps = new AckLumps()
   private paths: readonly Path[] = []
+  private equalised = false
   private copyBytes = COPY_BYTES_MAX / 4
   /** The last bulk packet's path was the best and not merely a free one. */
   private choseBest = false
@@ -64,6 +67,7 @@ export class AdaptiveScheduler implements Scheduler {
   }
 
   review(equalised: boolean, now: Instant): void {
+    this.equalised = equalised
     if (equalised) this.farPaths.useAll(this.paths)
     else this.farPaths.review(this.paths, now)
   }
@@ -71,6 +75,8 @@ export class AdaptiveScheduler implements Scheduler {
   watch(flows: FlowTable, now: Instant): void {
     // What was found about the paths does not hold for a transfer that is evened from now on, or no longer.
     if (this.longTransfers.watch(flows, this.paths, now)) this.farPaths.useAll(this.paths)
+    // With one delay for all packets no path is far.
+    this.ackLumps.watch(this.longTransfers, flows, this.equalised ? [] : this.paths, now)
   }
 
   pick(packetClass: number, bulkBytes: number, now: Instant): number {

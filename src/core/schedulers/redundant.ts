@@ -9,6 +9,7 @@ export class RedundantScheduler implements Scheduler {
   readonly repairs = false
   readonly chosen: Path[] = []
   readonly flowFlags = new Uint8Array(BUCKETS)
+  readonly ackLumps = undefined
   private paths: readonly Path[] = []
 
   setPaths(paths: readonly Path[]): void {

@@ -13,6 +13,7 @@ export class WeightedScheduler implements Scheduler {
   readonly repairs = false
   readonly chosen: Path[] = []
   readonly flowFlags = new Uint8Array(BUCKETS)
+  readonly ackLumps = undefined
   private paths: readonly Path[] = []
   /** Virtual time of the last packet sent: where a path that comes (back) starts, so that it has no arrears. */
   private virtualBytes = 0

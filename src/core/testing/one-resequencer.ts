@@ -1,7 +1,7 @@
 import { PacketPool, SLOT_BYTES } from '../../base/packet-pool.js'
 import { SlotRing } from '../../base/slot-ring.js'
-import { MILLISECOND } from '../../base/time.js'
-import { SEQUENCE_MASK } from '../../wire/message.js'
+import { type Instant, MILLISECOND } from '../../base/time.js'
+import { BUCKET_UNORDERED, SEQUENCE_MASK } from '../../wire/message.js'
 import { DropCounters } from '../drop-reasons.js'
 import { Resequencer, type ResequencerOptions } from '../resequencer.js'
 
@@ -26,10 +26,20 @@ export function start(options: ResequencerOptions = {}): void {
 
 /** A packet named `bucket:sequence` comes. */
 export function receive(bucket: number, sequence: number, stampUs = 0, now = 0, flags = 0): void {
+  const slot = take(bucket, sequence)
+  resequencer.receive(slot, bucket, sequence & SEQUENCE_MASK, stampUs, flags, now)
+}
+
+/** One that needs no order comes, and is to go on at `dueAt`. */
+export function receiveUnordered(sequence: number, dueAt: Instant, now: Instant): void {
+  resequencer.receiveUnordered(take(BUCKET_UNORDERED, sequence), sequence, dueAt, now)
+}
+
+function take(bucket: number, sequence: number): number {
   const slot = pool.take()
   if (slot < 0) throw new Error('no slot is free')
   names[slot] = `${bucket}:${sequence & SEQUENCE_MASK}`
-  resequencer.receive(slot, bucket, sequence & SEQUENCE_MASK, stampUs, flags, now)
+  return slot
 }
 
 /** What has been delivered since the last call. */
