@@ -13,6 +13,8 @@ export interface SenderView {
   readonly una: number
   readonly next: number
   readonly recovering: boolean
+  /** The window is being reduced for a mark. */
+  readonly heeding: boolean
 }
 
 /** One acknowledgement. */
@@ -42,6 +44,9 @@ export interface CongestionControl {
   onAck(sample: AckSample, sender: SenderView): void
   /** Recovery begins: something was lost. */
   onLoss(now: Instant, sender: SenderView): void
+  /** Something was marked instead of lost. */
+  onMark(now: Instant, sender: SenderView): void
+  /** What began with one of the two is over. */
   onRecoveryEnd(): void
   onTimeout(sender: SenderView): void
   /** The losses were none: everything sent again came twice. */
@@ -81,7 +86,7 @@ export class Cubic implements CongestionControl {
 
   onAck(sample: AckSample, sender: SenderView): void {
     if (sample.rttUs >= 0) this.hyStart(sample.rttUs, sender)
-    if (sender.recovering) this.reduce(sample, sender)
+    if (sender.recovering || sender.heeding) this.reduce(sample, sender)
     else this.grow(sample, sender)
   }
 
@@ -160,6 +165,10 @@ export class Cubic implements CongestionControl {
     this.recoveryDelivered = 0
     this.recoveryAllowed = 0
     this.recoveryFlight = Math.max(1, sender.inFlight)
+  }
+
+  onMark(now: Instant, sender: SenderView): void {
+    this.onLoss(now, sender)
   }
 
   onRecoveryEnd(): void {
@@ -388,6 +397,9 @@ export class Bbr implements CongestionControl {
   onLoss(): void {
     this.lost = true
     this.keepWindow()
+  }
+  onMark(): void {
+    // Version 1 knows no marks.
   }
   onRecoveryEnd(): void {
     // Noticed with the acknowledgement.

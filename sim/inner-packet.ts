@@ -5,6 +5,8 @@
  * that a pure acknowledgement stays one.
  */
 
+import { Ecn } from '../src/wire/ip.js'
+
 export const ProtocolNumber = { icmp: 1, tcp: 6, udp: 17, icmp6: 58 } as const
 
 const MAGIC = 0x706c6169
@@ -50,10 +52,17 @@ export function partialChecksum(number: number): boolean {
   return Math.imul(number, 0x9e3779b1) >>> 31 === 1
 }
 
-/** IP header; returns its length. */
-function writeIp(v: DataView, at: number, header: InnerHeader, bytes: number, number: number): number {
+/** IP header, `ecn` being {@link Ecn}'s field; returns its length. */
+function writeIp(
+  v: DataView,
+  at: number,
+  header: InnerHeader,
+  bytes: number,
+  number: number,
+  ecn: number,
+): number {
   if (header.family === 4) {
-    const kind = 0x4500 | (header.dscp << 2)
+    const kind = 0x4500 | (header.dscp << 2) | ecn
     const life = (64 << 8) | header.protocol
     const { source, destination } = header
     // Sum of the 16-bit words; the two addresses are 10.9.0.x.
@@ -66,7 +75,7 @@ function writeIp(v: DataView, at: number, header: InnerHeader, bytes: number, nu
     v.setUint32(at + 16, 0x0a090000 | destination)
     return IPV4_BYTES
   }
-  v.setUint32(at, 0x60000000 | (header.dscp << 22))
+  v.setUint32(at, 0x60000000 | (header.dscp << 22) | (ecn << 20))
   v.setUint16(at + 4, bytes - IPV6_BYTES)
   v.setUint16(at + 6, (header.protocol << 8) | 64)
   for (const [offset, host] of [
@@ -89,7 +98,7 @@ export function writePacket(
   bytes: number,
   number: number,
 ): void {
-  const transport = at + writeIp(v, at, header, bytes, number)
+  const transport = at + writeIp(v, at, header, bytes, number, Ecn.NotEct)
   if (header.protocol === ProtocolNumber.udp) {
     v.setUint16(transport, PORT_BASE + header.flow)
     v.setUint16(transport + 2, PORT_BASE + header.flow)
@@ -116,6 +125,11 @@ export interface SegmentFields {
   payloadBytes: number
   syn: boolean
   fin: boolean
+  /** Of its IP header: {@link Ecn}'s field. */
+  ecn: number
+  /** A mark came, and the window was reduced for one (RFC 3168). */
+  ece: boolean
+  cwr: boolean
   window: number
   /**
    * Time stamp (RFC 7323) in ms, 16 bits: of data its own, of an acknowledgement its echo. In the place of the
@@ -141,9 +155,10 @@ export function writeSegment(
   number: number,
 ): number {
   const bytes = segmentBytes(header.family, fields)
-  const transport = at + writeIp(v, at, header, bytes, number)
+  const transport = at + writeIp(v, at, header, bytes, number, fields.ecn)
   const headerBytes = bytes - fields.payloadBytes - (transport - at)
-  const flags = 0x10 | (fields.syn ? 2 : 0) | (fields.fin ? 1 : 0)
+  const flags =
+    0x10 | (fields.syn ? 2 : 0) | (fields.fin ? 1 : 0) | (fields.ece ? 0x40 : 0) | (fields.cwr ? 0x80 : 0)
   const client = header.source < header.destination
   const port = PORT_BASE + header.flow
   const check = checkWord(header.flow, number, bytes)
@@ -175,6 +190,10 @@ export function readSegment(v: DataView, at: number, identity: Identity, out: Se
   out.payloadBytes = identity.bytes - identity.transport - headerBytes
   out.syn = (flags & 2) !== 0
   out.fin = (flags & 1) !== 0
+  out.ece = (flags & 0x40) !== 0
+  out.cwr = (flags & 0x80) !== 0
+  const kind = v.getUint16(at)
+  out.ecn = kind >> 12 === 4 ? kind & 3 : (kind >> 4) & 3
   out.window = v.getUint16(transport + 14)
   out.stampMs = v.getUint16(transport + 16)
   out.sackCount = headerBytes > 32 ? (v.getUint8(transport + 35) - 2) / 8 : 0

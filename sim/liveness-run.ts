@@ -104,6 +104,7 @@ export function runLiveness(seed: number, primitives: Primitives, minutes: numbe
           new TcpTransfer(world.clock, world.ledger, from!, to!, {
             name: `tcp from ${from!.number}`,
             control: random.next() < 0.5 ? 'cubic' : 'bbr',
+            ecn: from === world.server,
             until: endsAt,
           }),
       )

@@ -181,6 +181,7 @@ export function addTraffic(world: World, random: Prng, until: number): number {
         name: `tcp from ${from.number}`,
         family: family(),
         control: random.next() < 0.5 ? 'cubic' : 'bbr',
+        ecn: from === world.server,
         from: random.next() * 2 * SECOND,
         until,
       })

@@ -65,8 +65,6 @@ function playOnce(
   while (world.clock.now < OPEN_US_MAX && play.linksDown().length > 0) world.run(world.clock.now + LOOK_US)
   const down = play.linksDown()
   const notes = down.length === 0 ? [] : [`not every link was up at the start: ${down.join(', ')}`]
-  if (scenario.ecn)
-    notes.push('the model TCP knows no ECN: what the queue drops to slow it down counts as sent again')
   const zero = world.clock.now + LEAD_US
   const until = zero + scenarioEndUs(scenario)
   const events: PhaseEvent[] = scenario.events.map((event) => ({
@@ -78,7 +76,8 @@ function playOnce(
     a: new TunCounters(world, world.client.end, until),
     b: new TunCounters(world, world.server.end, until),
   }
-  const traffic = scenario.traffic.map((t) => ({ t, record: startTraffic(world, t, zero, play.tunMtu) }))
+  const tcp = { mtuBytes: play.tunMtu, ecn: scenario.ecn }
+  const traffic = scenario.traffic.map((t) => ({ t, record: startTraffic(world, t, zero, tcp) }))
   const samples: Sample[] = []
   const look = (): void => {
     samples.push({

@@ -7,6 +7,7 @@ import type { Handler } from './clock.js'
 import type { End } from './end.js'
 import { type InnerHeader, ProtocolNumber } from './inner-packet.js'
 import { TcpTransfer } from './tcp.js'
+import type { TcpOptions } from './tcp-sender.js'
 import { type Host, sendDatagram } from './traffic.js'
 import type { World } from './world.js'
 
@@ -22,11 +23,11 @@ export function startTraffic(
   world: World,
   traffic: Traffic,
   zero: Instant,
-  mtuBytes: number,
+  tcp: Pick<TcpOptions, 'mtuBytes' | 'ecn'>,
 ): () => TrafficRecord {
   switch (traffic.kind) {
     case 'tcp':
-      return startTcp(world, traffic, zero, mtuBytes)
+      return startTcp(world, traffic, zero, tcp)
     case 'ping':
       return startPing(world, traffic, zero)
     case 'udp':
@@ -42,7 +43,12 @@ function hostsOf(world: World, traffic: Traffic): readonly [from: Host, to: Host
   return traffic.way === 'up' ? [world.client, world.server] : [world.server, world.client]
 }
 
-function startTcp(world: World, traffic: TcpTraffic, zero: Instant, mtuBytes: number): () => TrafficRecord {
+function startTcp(
+  world: World,
+  traffic: TcpTraffic,
+  zero: Instant,
+  options: Pick<TcpOptions, 'mtuBytes' | 'ecn'>,
+): () => TrafficRecord {
   const [from, to] = hostsOf(world, traffic)
   const start = zero + traffic.fromUs
   const until = start + traffic.forUs
@@ -52,7 +58,7 @@ function startTcp(world: World, traffic: TcpTraffic, zero: Instant, mtuBytes: nu
       new TcpTransfer(world.clock, world.ledger, from, to, {
         name: `${traffic.name}.${i}`,
         control: traffic.congestion === 'bbr' ? 'bbr' : 'cubic',
-        mtuBytes,
+        ...options,
         from: start,
         until,
       }),

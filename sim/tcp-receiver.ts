@@ -1,4 +1,5 @@
 import { type DurationUs, type Instant, MILLISECOND, NEVER } from '../src/base/time.js'
+import { Ecn } from '../src/wire/ip.js'
 import type { Clock, Handler } from './clock.js'
 import type { End } from './end.js'
 import type { InnerHeader, SegmentFields } from './inner-packet.js'
@@ -25,6 +26,8 @@ export class TcpReceiver {
   /** Time stamp to be echoed: of the earliest segment in order that is not acknowledged (RFC 7323, 4.3). */
   private stampMs = 0
   private acknowledged = 0
+  /** A mark came, and the sender has not yet said that it has heard of it. */
+  private marked = false
   private readonly fields = emptyFields()
   private readonly timer: Handler
   /** When the delayed acknowledgement is due, and whether the timer is set. */
@@ -60,6 +63,9 @@ export class TcpReceiver {
       this.emitLater({ ...emptyFields(), syn: true }, now)
       return
     }
+    if (fields.cwr) this.marked = false
+    const isMarked = fields.ecn === Ecn.Ce
+    if (isMarked) this.marked = true
     const base = this.expected * this.segmentBytes
     const difference = (fields.sequence - (base >>> 0)) | 0
     const segment = Math.round((base + difference) / this.segmentBytes)
@@ -72,7 +78,7 @@ export class TcpReceiver {
     } else if (inOrder) this.advance(now)
     else this.keep(segment)
     this.unacknowledged++
-    if (this.unacknowledged >= 2 || !inOrder || this.ranges.length > 0) this.acknowledge(now)
+    if (this.unacknowledged >= 2 || !inOrder || isMarked || this.ranges.length > 0) this.acknowledge(now)
     else {
       this.dueAt = now + DELAYED_ACK_US
       this.arm()
@@ -113,6 +119,7 @@ export class TcpReceiver {
     const { fields } = this
     fields.acknowledgement = (this.expected * this.segmentBytes) >>> 0
     fields.stampMs = this.stampMs
+    fields.ece = this.marked
     this.acknowledged = this.expected
     fields.sackCount = 0
     // DSACK (RFC 2883): the first block names what came twice.

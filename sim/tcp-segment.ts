@@ -1,5 +1,6 @@
 import { SlotFlag } from '../src/base/packet-pool.js'
 import { type Instant, MILLISECOND } from '../src/base/time.js'
+import { Ecn } from '../src/wire/ip.js'
 import type { End } from './end.js'
 import { type InnerHeader, partialChecksum, type SegmentFields, writeSegment } from './inner-packet.js'
 import type { FlowRecord } from './ledger.js'
@@ -11,6 +12,9 @@ export function emptyFields(): SegmentFields {
     payloadBytes: 0,
     syn: false,
     fin: false,
+    ecn: Ecn.NotEct,
+    ece: false,
+    cwr: false,
     window: 0xffff,
     stampMs: 0,
     sack: new Uint32Array(8),

@@ -1,4 +1,5 @@
 import { type DurationUs, type Instant, MILLISECOND, NEVER } from '../src/base/time.js'
+import { Ecn } from '../src/wire/ip.js'
 import type { Clock, Handler } from './clock.js'
 import { type AckSample, Bbr, type CongestionControl, Cubic, type SenderView } from './congestion.js'
 import type { End } from './end.js'
@@ -27,13 +28,15 @@ export interface TcpOptions {
   mtuBytes?: number
   from?: Instant
   until?: Instant
+  /** Both hosts know ECN. */
+  ecn?: boolean
   /** Distance of the sending host from its end of the tunnel, one way. */
   hostDelayUs?: DurationUs
 }
 
 /**
- * One bulk TCP transfer: SACK with RACK loss detection (RFC 8985), undo by DSACK and by time stamps (RFC 3522),
- * retransmission timer (RFC 6298, with Linux's deviation), and a congestion control. Segments are numbered, all of the
+ * One bulk TCP transfer: SACK with RACK loss detection (RFC 8985), undo by DSACK and by time stamps (RFC 3522), ECN
+ * (RFC 3168), retransmission timer (RFC 6298, with Linux's deviation), and a congestion control. Segments are numbered, all of the
  * same size; real headers go through the tunnel. The sender asks for the connection, whose round trip is as a rule the
  * least that it ever sees, as a SYN is so small. No FIN.
  */
@@ -46,6 +49,8 @@ export class TcpSender implements SenderView {
   una = 0
   next = 0
   recovering = false
+  /** The window is being reduced for a mark. */
+  heeding = false
   retransmissions = 0
   /** Retransmissions that the receiver had already. */
   spurious = 0
@@ -77,6 +82,9 @@ export class TcpSender implements SenderView {
   private sackedOut = 0
   private recoveryEnd = 0
   private undoPending = 0
+  /** Marks of what was sent before this segment are answered, and the next new segment is to say so. */
+  private heededUpTo = 0
+  private cwrDue = false
   private backoff = 1
   private rtoAt: Instant = NEVER
   private rackAt: Instant = NEVER
@@ -219,6 +227,11 @@ export class TcpSender implements SenderView {
       this.recovering = false
       this.control.onRecoveryEnd()
     }
+    if (fields.ece) this.heedMark(now)
+    if (this.heeding && this.una >= this.heededUpTo) {
+      this.heeding = false
+      this.control.onRecoveryEnd()
+    }
     sample.lost = this.detectLoss(now)
     sample.goesOn = sample.lost === 0 && cumulative > unaBefore
     this.control.onAck(sample, this)
@@ -270,6 +283,16 @@ export class TcpSender implements SenderView {
     this.firstSentTime = sentAt
     if (interval >= this.minRttUs * 0.9)
       sample.ratePerUs = (this.delivered - sample.deliveredAtSend) / interval
+  }
+
+  /** Once for what is under way, and not if losses are the reason already. */
+  private heedMark(now: Instant): void {
+    if (this.recovering || this.una < this.heededUpTo) return
+    this.heeding = true
+    this.heededUpTo = this.next
+    this.cwrDue = true
+    this.reductions++
+    this.control.onMark(now, this)
   }
 
   /** Nothing was lost, it was late (RFC 3522): what is marked as lost and not sent again is under way. */
@@ -351,10 +374,15 @@ export class TcpSender implements SenderView {
       this.recovering = true
       this.recoveryEnd = this.next
       this.undoPending = 0
-      this.reductions++
-      this.inFlight += found
-      this.control.onLoss(now, this)
-      this.inFlight -= found
+      if (this.heeding) {
+        // It is reduced already (tcp_enter_recovery).
+        this.heeding = false
+      } else {
+        this.reductions++
+        this.inFlight += found
+        this.control.onLoss(now, this)
+        this.inFlight -= found
+      }
     }
     return found
   }
@@ -376,6 +404,7 @@ export class TcpSender implements SenderView {
     for (let segment = this.una; segment < this.next; segment++) {
       if ((this.flags[segment & MASK]! & Segment.Sacked) === 0) this.markLost(segment)
     }
+    this.heeding = false
     if (first) this.control.onLoss(now, this)
     this.control.onTimeout(this)
     this.recovering = true
@@ -447,6 +476,11 @@ export class TcpSender implements SenderView {
     fields.sequence = (segment * this.segmentBytes) >>> 0
     fields.payloadBytes = this.segmentBytes
     fields.stampMs = stampOf(this.sentAt[segment & MASK]!)
+    // What is sent again cannot be marked (RFC 3168, 6.1.5).
+    const isNew = (this.flags[segment & MASK]! & Segment.Retransmitted) === 0
+    fields.ecn = this.options.ecn === true && isNew ? Ecn.Ect0 : Ecn.NotEct
+    fields.cwr = this.cwrDue && isNew
+    if (isNew) this.cwrDue = false
     emit(this.end, this.header, this.record, fields, now)
   }
 

@@ -20,6 +20,7 @@ function share(
   control: 'cubic' | 'bbr',
   links: { mbit: number; line: Partial<LinkParameters> }[],
   scheduler: 'adaptive' | 'weighted',
+  ecn = false,
 ): { share: number; transfer: TcpTransfer } {
   const world = new World({
     seed: 1,
@@ -37,6 +38,7 @@ function share(
   const transfer = new TcpTransfer(world.clock, world.ledger, world.server, world.client, {
     name: 'bulk',
     control,
+    ecn,
     from: SECOND / 2,
     until,
   })
@@ -61,6 +63,16 @@ describe('model TCP through the tunnel fills what there is', () => {
     for (const scheduler of ['adaptive', 'weighted'] as const) {
       expect(share(control, [link, link], scheduler).share).toBeGreaterThan(0.93)
     }
+  })
+
+  test("with ECN the tunnel's queue slows it down without a loss, and as well", () => {
+    const link = { mbit: 10, line: { delayUs: 10_000 } }
+    const [dropped, marked] = [false, true].map((ecn) => share('cubic', [link, link], 'adaptive', ecn))
+    expect(dropped!.transfer.sender.retransmissions).toBeGreaterThan(0)
+    expect(marked!.transfer.sender.retransmissions).toBe(0)
+    expect(marked!.transfer.sender.reductions).toBeGreaterThan(0)
+    expect(marked!.transfer.sender.reductions).toBeLessThanOrEqual(dropped!.transfer.sender.reductions + 2)
+    expect(marked!.share).toBeGreaterThan(dropped!.share - 0.01)
   })
 
   test('random loss without repair costs CUBIC most of the rate, and BBR little, as on real lines', () => {

@@ -108,7 +108,7 @@ test('new keys do not change what full links are held to carry', () => {
   const scenario = findScenario('adsl-pair')
   const { world, tunMtu } = new ScenarioWorld(scenario, 1, 'auto', primitives, undefined)
   const [traffic] = scenario.traffic
-  startTraffic(world, { ...traffic, congestion: 'bbr' } as Traffic, SECOND, tunMtu)
+  startTraffic(world, { ...traffic, congestion: 'bbr' } as Traffic, SECOND, { mtuBytes: tunMtu })
   const peer = world.server.end.device.peers[0]!
   const { paths, rekeys } = peer
   world.run(9 * SECOND)

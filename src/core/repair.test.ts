@@ -1,5 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, it, test } from 'vitest'
 import { ProtocolNumber, writePacket, writeSegment } from '../../sim/inner-packet.js'
+import { emptyFields } from '../../sim/tcp-segment.js'
 import { DatagramFlow } from '../../sim/traffic.js'
 import { World } from '../../sim/world.js'
 import { DatagramBatch } from '../base/datagram-batch.js'
@@ -110,15 +111,10 @@ class Sender {
     const protocol = kind === 'icmp' ? ProtocolNumber.icmp : ProtocolNumber.tcp
     const header = { family: 4, protocol, source: 1, destination: 2, dscp: 0, flow: 0 } as const
     const segment = {
+      ...emptyFields(),
       sequence: 1,
       acknowledgement: 1,
       payloadBytes: kind === 'ack' ? 0 : bytes - 52,
-      syn: false,
-      fin: false,
-      window: 1000,
-      stampMs: 0,
-      sack: new Uint32Array(6),
-      sackCount: 0,
     }
     if (kind === 'icmp') writePacket(view, at, header, bytes, 1)
     else writeSegment(view, at, header, segment, 1)
