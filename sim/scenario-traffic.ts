@@ -7,7 +7,7 @@ import type { Handler } from './clock.js'
 import type { End } from './end.js'
 import { type InnerHeader, ProtocolNumber } from './inner-packet.js'
 import { TcpTransfer } from './tcp.js'
-import type { TcpOptions } from './tcp-sender.js'
+import type { TcpOptions } from './tcp-options.js'
 import { type Host, sendDatagram } from './traffic.js'
 import type { World } from './world.js'
 

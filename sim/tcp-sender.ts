@@ -6,12 +6,12 @@ import type { End } from './end.js'
 import type { InnerHeader, SegmentFields } from './inner-packet.js'
 import type { FlowRecord } from './ledger.js'
 import { RoundTrip, RTO_INITIAL_US } from './round-trip.js'
+import type { TcpOptions } from './tcp-options.js'
 import { emit, emptyFields, isOlder, stampOf } from './tcp-segment.js'
 
 /** The tunnel's default. */
 const TUN_MTU = 1440
 const HEADER_BYTES = { 4: 52, 6: 72 } as const
-/** Segments that may be unacknowledged: the receiver's window. */
 const WINDOW_MAX = 6_000
 const RING = 8_192
 const MASK = RING - 1
@@ -19,20 +19,6 @@ const ORDER_MASK = RING * 2 - 1
 const DUPLICATE_THRESHOLD = 3
 
 const Segment = { Sacked: 1, Lost: 2, InFlight: 4, Retransmitted: 8 } as const
-
-export interface TcpOptions {
-  name: string
-  family?: 4 | 6
-  control: 'cubic' | 'bbr'
-  /** Of the TUN device: full segments fill it. */
-  mtuBytes?: number
-  from?: Instant
-  until?: Instant
-  /** Both hosts know ECN. */
-  ecn?: boolean
-  /** Distance of the sending host from its end of the tunnel, one way. */
-  hostDelayUs?: DurationUs
-}
 
 /**
  * One bulk TCP transfer: SACK with RACK loss detection (RFC 8985), undo by DSACK and by time stamps (RFC 3522), ECN
@@ -44,7 +30,7 @@ export class TcpSender implements SenderView {
   inFlight = 0
   minRttUs = Number.POSITIVE_INFINITY
   readonly segmentBytes: number
-  readonly windowMax = WINDOW_MAX
+  readonly windowMax: number
   delivered = 0
   una = 0
   next = 0
@@ -118,6 +104,7 @@ export class TcpSender implements SenderView {
     private readonly options: TcpOptions,
   ) {
     this.segmentBytes = (options.mtuBytes ?? TUN_MTU) - HEADER_BYTES[header.family]
+    this.windowMax = options.windowMax ?? WINDOW_MAX
     this.control = options.control === 'bbr' ? new Bbr() : new Cubic()
     this.timer = {
       id: clock.nextHandlerId(),

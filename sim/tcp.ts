@@ -2,9 +2,10 @@ import { type Instant, MILLISECOND, SECOND } from '../src/base/time.js'
 import type { Clock } from './clock.js'
 import { type InnerHeader, ProtocolNumber, readSegment } from './inner-packet.js'
 import type { FlowRecord, Ledger } from './ledger.js'
+import type { TcpOptions } from './tcp-options.js'
 import { TcpReceiver } from './tcp-receiver.js'
 import { emptyFields } from './tcp-segment.js'
-import { type TcpOptions, TcpSender } from './tcp-sender.js'
+import { TcpSender } from './tcp-sender.js'
 import type { Host } from './traffic.js'
 
 /** A bulk transfer from one host to the other. */

@@ -20,6 +20,7 @@ function line(rate: number, rttMs: number, carries = rate): Line {
       rateBytesPerSec: rate * MEGABIT,
       baseUs: (rttMs / 2) * MILLISECOND,
       rttUsMin: rttMs * MILLISECOND,
+      startup: false,
     },
     bytesOut: 0,
     leftOut: false,
@@ -27,7 +28,14 @@ function line(rate: number, rttMs: number, carries = rate): Line {
   return { path, carries }
 }
 
-let busy: Set<number>
+function startingLine(): Line {
+  const starting = line(20, 10)
+  ;(starting.path.rate as { startup: boolean }).startup = true
+  return starting
+}
+
+/** By bucket: packets that a transfer has in a tenth of a second. */
+let packets: Map<number, number>
 let flags: Uint8Array<ArrayBuffer>
 let tcp: boolean
 let lines: Line[]
@@ -35,7 +43,7 @@ let lumps: AckLumps
 let now: Instant
 
 beforeEach(() => {
-  busy = new Set([BUCKET])
+  packets = new Map([[BUCKET, 200]])
   flags = new Uint8Array(1024)
   tcp = true
   lines = [line(20, 10), line(50, 50, 5)]
@@ -44,7 +52,7 @@ beforeEach(() => {
 })
 
 function pass(seconds: number): void {
-  const transfers = { flags, isBusy: (bucket: number): boolean => busy.has(bucket) }
+  const transfers = { flags, packetsOf: (bucket: number): number => packets.get(bucket) ?? 0 }
   const end = now + seconds * SECOND
   for (; now < end; now += STEP_US) {
     for (const { path, carries } of lines) path.bytesOut += (carries * MEGABIT * STEP_US) / SECOND
@@ -62,7 +70,7 @@ function holds(bucket = BUCKET): number[] {
   const held: number[] = []
   const end = now + SECOND
   for (; now < end; now += MILLISECOND) {
-    const dueAt = lumps.dueAt(bucket, now)
+    const dueAt = lumps.mayHold(now) ? lumps.dueAt(bucket, now) : now
     if (dueAt > now) held.push((dueAt - now) / MILLISECOND)
   }
   return held
@@ -87,7 +95,7 @@ describe('a transfer that fills the near path and leaves the far one empty', () 
   })
 
   it.each([
-    { what: 'it is over', change: () => busy.clear() },
+    { what: 'it is over', change: () => packets.clear() },
     { what: 'it is evened', change: () => flags.fill(PacketFlag.Even) },
     { what: 'a path is left out', change: () => ((lines[1]!.path as { leftOut: boolean }).leftOut = true) },
     { what: 'the far path is gone', change: () => lines.pop() },
@@ -100,6 +108,53 @@ describe('a transfer that fills the near path and leaves the far one empty', () 
     expect(lumps.count).toBe(0)
     expect(holds()).toEqual([])
   })
+
+  it('has them come no more once two seconds of them have brought nothing, until it is over', () => {
+    pass(2.2)
+    expect(lumps.count).toBe(1)
+    pass(1)
+    expect(lumps.count).toBe(0)
+    pass(20)
+    expect(lumps.count).toBe(0)
+    packets.clear()
+    pass(0.2)
+    packets.set(BUCKET, 200)
+    pass(0.5)
+    expect(lumps.count).toBe(1)
+  })
+
+  it.each([
+    { what: 'more is carried', carries: 8 },
+    { what: 'all paths are full', carries: 50 },
+  ])('goes on with them if $what', ({ carries }) => {
+    pass(1)
+    lines[1]!.carries = carries
+    pass(20)
+    expect(lumps.count).toBe(1)
+  })
+
+  it('keeps the order of a lump that was begun when there will be no more', () => {
+    pass(1)
+    const end = lumps.dueAt(BUCKET, now)
+    packets.clear()
+    pass(0.02)
+    lumps.watch({ flags, packetsOf: () => 0 }, { isTcp: () => tcp }, [], now + SECOND)
+    expect(lumps.count).toBe(0)
+    expect(lumps.mayHold(end - 1)).toBe(true)
+    expect(lumps.dueAt(BUCKET, end - 1)).toBe(end)
+    expect(lumps.mayHold(end)).toBe(false)
+  })
+
+  it('has lumps while the least round trip seems greater for some seconds', () => {
+    pass(1)
+    lines[1]!.carries = 50
+    ;(lines[0]!.path.rate as { rttUsMin: number }).rttUsMin = 40 * MILLISECOND
+    pass(1)
+    expect(lumps.count).toBe(1)
+    ;(lines[0]!.path.rate as { rttUsMin: number }).rttUsMin = 60 * MILLISECOND
+    pass(1)
+    expect(lumps.count).toBe(0)
+  })
 })
 
 it.each([
@@ -109,6 +164,11 @@ it.each([
   { what: 'has only a path that is too far', links: () => [line(20, 10), line(50, 150, 5)] },
   { what: 'has a satellite', links: () => [line(20, 40), line(20, 600, 0)] },
   { what: 'has no other path', links: () => [line(20, 10)] },
+  { what: 'has a path that is hardly further', links: () => [line(40, 5), line(40, 19, 5)] },
+  {
+    what: 'has a near path of unknown rate',
+    links: () => [{ ...startingLine(), carries: 20 }, line(50, 50, 5)],
+  },
   { what: 'has no path at all', links: () => [] },
 ])('leaves a transfer alone that $what', ({ links }) => {
   lines = links()
@@ -129,4 +189,20 @@ it('makes lumps for the farthest path that is in reach, not for one beyond', () 
   lines = [line(20, 10), line(50, 50, 5), line(20, 600, 0)]
   pass(2)
   expect(holds().filter((ms) => ms === 40)).toHaveLength(5)
+})
+
+it('leaves a small transfer alone that goes on beside the one that fills the paths', () => {
+  packets.set(BUCKET + 1, 15)
+  pass(1)
+  expect(lumps.count).toBe(1)
+  expect(holds(BUCKET + 1)).toEqual([])
+  expect(holds(BUCKET)).not.toEqual([])
+})
+
+it('holds acknowledgements back for a quarter of the time at most', () => {
+  lines = [line(20, 2), line(50, 20, 5)]
+  pass(1)
+  const held = holds()
+  expect(held.length).toBeGreaterThan(200)
+  expect(held.length).toBeLessThanOrEqual(280)
 })

@@ -8,8 +8,9 @@
  * five to ten round trips (Linux, tcp_bbr.c, bbr_update_ack_aggregation). So a lump is made about that often. The
  * data never wait for it.
  *
- * A sender with a window that grows, as CUBIC's, fills the far paths by itself and is left alone. What is too far for
- * lumps is for long-transfers.ts, and so are the others from when BBR is about to measure its least round trip again.
+ * A window that grows, as CUBIC's, fills the far paths by itself and is left alone. One that can grow no further is only
+ * made slower, and shows no difference to BBR's but that: it is tried. What is too far for lumps is for
+ * long-transfers.ts, and so are the others from when BBR is about to measure its least round trip again.
  */
 import { type DurationUs, type Instant, MILLISECOND, SECOND } from '../base/time.js'
 import { BUCKETS } from '../wire/message.js'
@@ -19,44 +20,65 @@ import type { Path } from './path.js'
 
 /** Between 40 and 60 ms it makes no difference (model, 13 pairs of links). */
 const LUMP_US = 40 * MILLISECOND
-/** A lump comes every so many round trips of the farthest path: it is half of one of BBR's, where queues stand. */
+/** A lump comes every so many round trips of the farthest path, there and back by it; and at least so long after the last. */
 const EVERY_TRIPS = 4
+const EVERY_US_MIN = 4 * LUMP_US
 const WATCH_US = 100 * MILLISECOND
 /**
- * The window is too small if for so many watches on end the nearest paths are full to this share, all of them together are
- * not, and they do not carry more by such a factor than before: else it is one that still grows.
+ * The paths are filled in part if for so many watches on end the nearest ones are full to this share, all together are
+ * not, and do not carry more by such a factor than before: else a window still grows.
  */
-const LIMITED_WATCHES = 3
+const PARTLY_WATCHES = 3
 const NEAR_FULL_SHARE = 0.7
 const FULL_SHARE = 0.92
 const GROWTH = 1.1
+/** A flow has this share of all transfers: what is small beside a large one is not what fills the paths. */
+const FLOW_SHARE_MIN = 0.1
+/** So long after it began it is to have filled the paths, or to have them carry more by such a factor. */
+const JUDGED_WATCHES = 20
+const GAIN_MIN = 1.05
 /** Paths no further than this from the nearest are as near. */
 const NEAR_US = 2 * MILLISECOND
-/** So much further, in least round trips of the nearest, a path has to be one way: the window allows for one of them. */
+/**
+ * So much further, in least round trips of the nearest, a path has to be one way: the window allows for one of them. Less
+ * once lumps come, as the least round trip is measured anew every few seconds.
+ */
 const SPREAD_TRIPS_MIN = 0.6
+const SPREAD_TRIPS_STAY = 0.4
+/** ... and so much at least: what stands in the queues makes up for less. */
+const SPREAD_US_MIN = 8 * MILLISECOND
 /** ... and beyond one round trip so much at most: lumps add no more to the window. */
 const SPREAD_US_MAX = 45 * MILLISECOND
 
 export class AckLumps {
   /** Buckets whose acknowledgements come in lumps. */
   count = 0
-  /** By bucket: 1 if they do; for how many watches on end its window has seemed too small. */
+  /** By bucket: 1 if they do; 1 if that was tried and was of no use. */
   private readonly isOn = new Uint8Array(BUCKETS)
-  private readonly limitedFor = new Uint8Array(BUCKETS)
+  private readonly hasFailed = new Uint8Array(BUCKETS)
+  /** By bucket: for how many watches on end the paths were filled in part, or lumps have come; what was carried before. */
+  private readonly watched = new Uint8Array(BUCKETS)
+  private readonly carriedBefore = new Float64Array(BUCKETS)
   /** By bucket: when its last lump is let go, and when the next one begins. */
-  private readonly lumpEnd = new Float64Array(BUCKETS)
+  private readonly lumpEnd = new Float64Array(BUCKETS).fill(Number.NEGATIVE_INFINITY)
   private readonly nextLump = new Float64Array(BUCKETS)
-  private everyUs: DurationUs = 0
+  private lastEnd: Instant = Number.NEGATIVE_INFINITY
   /** By path: bytes sent on it, when last looked at. */
   private readonly bytesBefore = new WeakMap<Path, number>()
-  /** What all paths carried, in the last watches; bytes per µs. */
-  private readonly carried = new Float64Array(LIMITED_WATCHES)
+  /** What all paths carried in each of the last watches, bytes per µs without UDP's and IP's headers. */
+  private readonly carried = new Float64Array(PARTLY_WATCHES)
   private watches = 0
   private watchedAt: Instant = Number.NEGATIVE_INFINITY
+  // Found by the last watch, of all paths: whether a path is in reach of lumps, and how often they come then; whether the
+  // paths are full, and whether in part.
+  private isInReach = false
+  private everyUs: DurationUs = 0
+  private isFull = false
+  private isFullInPart = false
 
   /** Called many times a second while there is traffic, with the paths that may carry it. */
   watch(
-    transfers: Pick<LongTransfers, 'flags' | 'isBusy'>,
+    transfers: Pick<LongTransfers, 'flags' | 'packetsOf'>,
     flows: Pick<FlowTable, 'isTcp'>,
     paths: readonly Path[],
     now: Instant,
@@ -64,42 +86,70 @@ export class AckLumps {
     const elapsedUs = now - this.watchedAt
     if (elapsedUs < WATCH_US) return
     this.watchedAt = now
-    const isLimited = this.isLimited(paths, elapsedUs)
-    const isInReach = this.measure(paths)
+    this.measureReach(paths)
+    this.measureLoad(paths, elapsedUs)
+    let packets = 0
+    for (let bucket = 1; bucket < BUCKETS; bucket++) packets += transfers.packetsOf(bucket)
+    const packetsMin = Math.max(1, FLOW_SHARE_MIN * packets)
     for (let bucket = 1; bucket < BUCKETS; bucket++) {
-      if (!isInReach || !transfers.isBusy(bucket) || transfers.flags[bucket] !== 0 || !flows.isTcp(bucket)) {
-        this.limitedFor[bucket] = 0
-        this.turn(bucket, 0)
-      } else if (this.isOn[bucket] === 0) {
-        this.limitedFor[bucket] = isLimited ? this.limitedFor[bucket]! + 1 : 0
-        if (this.limitedFor[bucket] === LIMITED_WATCHES) this.turn(bucket, 1)
-      }
+      const isTransfer = transfers.packetsOf(bucket) >= packetsMin && flows.isTcp(bucket)
+      if (!isTransfer) this.hasFailed[bucket] = 0
+      if (isTransfer && this.isInReach && transfers.flags[bucket] === 0) this.decide(bucket)
+      else this.turn(bucket, 0)
     }
   }
 
-  /** When an acknowledgement of what went out in `bucket`, come in now, is to go on: at once, or with its lump. */
+  /** Whether anything may have to wait for a lump that comes in now. */
+  mayHold(now: Instant): boolean {
+    return this.count > 0 || now < this.lastEnd
+  }
+
+  /** When an acknowledgement of what went out in `bucket`, come in now, is to go on, with its lump; may be past. */
   dueAt(bucket: number, now: Instant): Instant {
-    if (this.isOn[bucket] === 0) return now
-    if (now >= this.nextLump[bucket]!) {
+    if (this.isOn[bucket] === 1 && now >= this.nextLump[bucket]!) {
       this.lumpEnd[bucket] = now + LUMP_US
       this.nextLump[bucket] = now + this.everyUs
+      this.lastEnd = now + LUMP_US
     }
-    return Math.max(now, this.lumpEnd[bucket]!)
+    return this.lumpEnd[bucket]!
+  }
+
+  /** Of a transfer for which lumps may be of use. */
+  private decide(bucket: number): void {
+    if (this.isOn[bucket] === 0) {
+      const isCandidate = this.isFullInPart && this.hasFailed[bucket] === 0
+      this.watched[bucket] = isCandidate ? this.watched[bucket]! + 1 : 0
+      if (this.watched[bucket] !== PARTLY_WATCHES) return
+      this.carriedBefore[bucket] = this.carriedLately
+      this.turn(bucket, 1)
+    } else if (this.watched[bucket]! < JUDGED_WATCHES) {
+      if (++this.watched[bucket]! < JUDGED_WATCHES || this.isFull) return
+      if (this.carriedLately >= GAIN_MIN * this.carriedBefore[bucket]!) return
+      this.hasFailed[bucket] = 1
+      this.turn(bucket, 0)
+    }
   }
 
   private turn(bucket: number, isOn: 0 | 1): void {
     this.count += isOn - this.isOn[bucket]!
     this.isOn[bucket] = isOn
+    this.watched[bucket] = 0
   }
 
-  /** Whether the nearest paths are full and all of them are not, and that does not change. */
-  private isLimited(paths: readonly Path[], elapsedUs: DurationUs): boolean {
+  private get carriedLately(): number {
+    let sum = 0
+    for (let i = 0; i < PARTLY_WATCHES; i++) sum += this.carried[i]!
+    return sum / PARTLY_WATCHES
+  }
+
+  private measureLoad(paths: readonly Path[], elapsedUs: DurationUs): void {
     let leastUs = Number.POSITIVE_INFINITY
     for (const { rate } of paths) leastUs = Math.min(leastUs, rate.baseUs)
     let could = 0
     let carries = 0
     let nearCould = 0
     let nearCarries = 0
+    let isKnown = true
     for (const path of paths) {
       const { rate, bytesOut } = path
       const most = rate.rateBytesPerSec / SECOND
@@ -108,24 +158,24 @@ export class AckLumps {
       could += most
       carries += bytes
       if (rate.baseUs > leastUs + NEAR_US) continue
+      if (rate.startup) isKnown = false
       nearCould += most
       nearCarries += bytes
     }
-    const at = this.watches++ % LIMITED_WATCHES
+    const at = this.watches++ % PARTLY_WATCHES
     const before = this.carried[at]!
     this.carried[at] = carries
-    return (
-      carries < FULL_SHARE * could && nearCarries > NEAR_FULL_SHARE * nearCould && carries < GROWTH * before
-    )
+    this.isFull = this.carriedLately >= FULL_SHARE * could
+    const isNearFull = isKnown && nearCarries > NEAR_FULL_SHARE * nearCould
+    this.isFullInPart = isNearFull && carries < FULL_SHARE * could && carries < GROWTH * before
   }
 
-  /** Sets how often lumps come. Returns whether there is a path for which they are of use. */
-  private measure(paths: readonly Path[]): boolean {
+  private measureReach(paths: readonly Path[]): void {
     let leastUs = Number.POSITIVE_INFINITY
     let tripUs = Number.POSITIVE_INFINITY
-    for (const { rate, leftOut } of paths) {
-      // It is known not to be worth its delay.
-      if (leftOut) return false
+    // What is left out is known not to be worth its delay.
+    const isOut = paths.some((path) => path.leftOut)
+    for (const { rate } of paths) {
       leastUs = Math.min(leastUs, rate.baseUs)
       tripUs = Math.min(tripUs, rate.rttUsMin)
     }
@@ -134,7 +184,8 @@ export class AckLumps {
       const furtherUs = rate.baseUs - leastUs
       if (furtherUs <= tripUs + SPREAD_US_MAX) spreadUs = Math.max(spreadUs, furtherUs)
     }
-    this.everyUs = EVERY_TRIPS * (tripUs + 2 * spreadUs)
-    return spreadUs > SPREAD_TRIPS_MIN * tripUs
+    const trips = this.count > 0 ? SPREAD_TRIPS_STAY : SPREAD_TRIPS_MIN
+    this.isInReach = !isOut && spreadUs > Math.max(SPREAD_US_MIN, trips * tripUs)
+    this.everyUs = Math.max(EVERY_US_MIN, EVERY_TRIPS * (tripUs + 2 * spreadUs))
   }
 }

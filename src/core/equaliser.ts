@@ -11,7 +11,7 @@ const TICKS = 2048
 const NONE = -1
 
 /**
- * Where ordered packets wait until they are old enough for the TCP inside. With the policy `bond` that is as old as they
+ * Where packets wait until they are old enough for the TCP inside. With the policy `bond` that is as old as they
  * would be by the slowest path alive: one constant delay whichever path a packet took, from its first packet on. So
  * it is for long transfers, only that it begins later (long-transfers.ts).
  *

@@ -136,9 +136,10 @@ export class LongTransfers {
     return changed
   }
 
-  /** Whether the bucket has as many packets as a transfer. */
-  isBusy(bucket: number): boolean {
-    return this.usual[bucket]! >= BUSY_PACKETS_MIN
+  /** Packets that a transfer usually has in a tenth of a second; 0 if it has too few for one. */
+  packetsOf(bucket: number): number {
+    const usual = this.usual[bucket]!
+    return usual >= BUSY_PACKETS_MIN ? usual : 0
   }
 
   private meet(bucket: number, packets: number, now: Instant): void {

@@ -296,17 +296,17 @@ function accept(
   const bucket = order >>> SEQUENCE_BITS
   const sequence = order & SEQUENCE_MASK
   const lumps = peer.scheduler.ackLumps
-  if (bucket === BUCKET_UNORDERED && lumps !== undefined && lumps.count > 0) {
+  if (bucket === BUCKET_UNORDERED && lumps !== undefined && lumps.mayHold(now)) {
     peer.resequencer.receiveUnordered(slot, sequence, ackDueAt(device, peer, lumps, slot, now), now)
   } else {
     peer.resequencer.receive(slot, bucket, sequence, peer.clock.sentAt, stampAndFlags & 0xf, now)
   }
 }
 
-/** When the packet in `slot` is to go on: later than now only if it acknowledges what {@link AckLumps} is about. */
+/** When the packet in `slot` is to go on: in the past but for what acknowledges a transfer that {@link AckLumps} is about. */
 function ackDueAt(device: Device, peer: Peer, lumps: AckLumps, slot: number, now: Instant): Instant {
   const { view } = device
-  if (!view.parse(device.pool, slot) || !view.isPureAck) return now
+  if (!view.parse(device.pool, slot) || !view.isPureAck) return Number.NEGATIVE_INFINITY
   view.reverse()
   return lumps.dueAt(peer.flows.bucketOf(view), now)
 }

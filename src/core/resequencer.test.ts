@@ -40,12 +40,12 @@ describe('Resequencer', () => {
     expect(delivered()).toEqual(['2:0', '0:7'])
   })
 
-  it('holds a packet without order back until it is due, if it is to, and only the first of two copies', () => {
+  it('holds packets without order back until they are due, if they are to, and only the first of two copies', () => {
     const due = 5 * MILLISECOND
     receiveUnordered(1, due, 1000)
     receiveUnordered(2, due, 2000)
     receiveUnordered(2, due, 2000)
-    receiveUnordered(3, 3000, 3000)
+    receive(0, 3, 3000, 3000)
     expect(drops.snapshot()).toEqual({ duplicate: 1 })
     expect(resequencer.nextTimeout()).toBe(due)
     resequencer.handleTimeout(due - 1)
@@ -53,6 +53,18 @@ describe('Resequencer', () => {
     resequencer.handleTimeout(due)
     expect(delivered()).toEqual(['0:1', '0:2'])
     expect(resequencer.nextTimeout()).toBe(NEVER)
+  })
+
+  it('lets none go before others that were due with it, be it late itself', () => {
+    const due = 5 * MILLISECOND + 10
+    receiveUnordered(1, due, 1000)
+    receiveUnordered(2, due, due - 5)
+    receiveUnordered(3, due, due + 100)
+    receive(0, 4, due, due + 100)
+    expect(delivered()).toEqual(['0:4'])
+    resequencer.handleTimeout(due + 300)
+    receiveUnordered(5, due, due + 400)
+    expect(delivered()).toEqual(['0:1', '0:2', '0:3', '0:5'])
   })
 
   it('gives up a hole when every live path has come past it, and not at the same stamp', () => {

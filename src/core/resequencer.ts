@@ -47,7 +47,7 @@ export interface ResequencerOptions {
  * A packet that comes in order goes straight to `output`. One that comes early waits until the hole before it is
  * filled or given up: when every live path has come past the time at which it was sent ({@link PathArrivals}), unless
  * repairs are on; when it has waited `holdUsMax` and no repairs come in before it; or when room is needed. Packets of
- * the unordered bucket never wait. A packet whose place was given up is delivered when it comes after all; copies are dropped.
+ * the unordered bucket wait for nothing but ack-lumps.ts. A packet whose place was given up is delivered when it comes after all; copies are dropped.
  *
  * Ordered packets go through the {@link Equaliser} before `output` where {@link equalise} is on, else those of long
  * transfers, see {@link EvenDelay}.
@@ -165,7 +165,7 @@ export class Resequencer {
     ) {
       this.deliver(slot, bucket, sequence, stampUs, flags, now)
     } else if (bucket === BUCKET_UNORDERED) {
-      this.receiveUnordered(slot, sequence, now, now)
+      this.receiveUnordered(slot, sequence, Number.NEGATIVE_INFINITY, now)
     } else {
       this.receiveOrdered(slot, bucket, sequence, stampUs, flags, now)
     }
@@ -284,7 +284,7 @@ export class Resequencer {
     this.silenceAt = NEVER
   }
 
-  /** Takes over the slot of a packet that needs no order and may go out at `dueAt`. */
+  /** Takes over the slot of a packet that needs no order but to go out not before `dueAt`, after others due then. */
   receiveUnordered(slot: number, sequence: number, dueAt: Instant, now: Instant): void {
     const { unordered } = this
     let counter = UNORDERED_BASE + sequence
@@ -300,7 +300,7 @@ export class Resequencer {
     if (!unordered.accept(counter)) {
       if (unordered.newest - counter >= REPLAY_WINDOW_WIDTH) this.drop(slot, Drop.late)
       else this.dropDuplicate(slot)
-    } else if (dueAt > now + WAIT_US_MIN) {
+    } else if (dueAt > now || this.equaliser.mayHold(dueAt)) {
       this.equaliser.push(slot, dueAt, now)
     } else {
       this.output.push(slot)
