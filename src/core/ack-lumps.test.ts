@@ -109,10 +109,16 @@ describe('a transfer that fills the near path and leaves the far one empty', () 
     expect(holds()).toEqual([])
   })
 
-  it('has them come no more once two seconds of them have brought nothing, until it is over', () => {
-    pass(2.2)
-    expect(lumps.count).toBe(1)
+  it('has them come no more, until it is over, if it was slower by them and is faster while there are none', () => {
     pass(1)
+    lines[1]!.carries = 2
+    pass(1.8)
+    expect(holds()).toEqual([])
+    now -= SECOND
+    lines[1]!.carries = 6
+    pass(0.3)
+    expect(lumps.count).toBe(1)
+    pass(0.5)
     expect(lumps.count).toBe(0)
     pass(20)
     expect(lumps.count).toBe(0)
@@ -121,6 +127,23 @@ describe('a transfer that fills the near path and leaves the far one empty', () 
     packets.set(BUCKET, 200)
     pass(0.5)
     expect(lumps.count).toBe(1)
+  })
+
+  it('has them again if it is no faster without', () => {
+    pass(1)
+    lines[1]!.carries = 2
+    pass(1.8)
+    expect(holds()).toEqual([])
+    now -= SECOND
+    pass(1)
+    expect(holds()).not.toEqual([])
+  })
+
+  it('has them come no more once six seconds of them have brought nothing', () => {
+    pass(6)
+    expect(lumps.count).toBe(1)
+    pass(1)
+    expect(lumps.count).toBe(0)
   })
 
   it.each([

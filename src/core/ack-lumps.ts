@@ -12,7 +12,7 @@
  * made slower, and shows no difference to BBR's but that: it is tried. What is too far for lumps is for
  * long-transfers.ts, and so are the others from when BBR is about to measure its least round trip again.
  */
-import { type DurationUs, type Instant, MILLISECOND, SECOND } from '../base/time.js'
+import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../base/time.js'
 import { BUCKETS } from '../wire/message.js'
 import type { FlowTable } from './flow-table.js'
 import type { LongTransfers } from './long-transfers.js'
@@ -34,8 +34,17 @@ const FULL_SHARE = 0.92
 const GROWTH = 1.1
 /** A flow has this share of all transfers: what is small beside a large one is not what fills the paths. */
 const FLOW_SHARE_MIN = 0.1
-/** So long after it began it is to have filled the paths, or to have them carry more by such a factor. */
-const JUDGED_WATCHES = 20
+/**
+ * If less than such a share is carried after so long, there are none for a while. If more by such a factor is carried then, it
+ * is a window that can grow no further: each lump stops it for a moment (model: 0.8 of what it has without). BBR, if it
+ * has less, has lost it already, and grows only by and by.
+ */
+const SLOWER_SHARE = 0.95
+const PAUSE_FROM_WATCHES = 20
+const PAUSE_UNTIL_WATCHES = 26
+const FREE_GAIN = 1.1
+/** After so long the paths are to be full, or to carry more by such a factor than before. */
+const JUDGED_WATCHES = 60
 const GAIN_MIN = 1.05
 /** Paths no further than this from the nearest are as near. */
 const NEAR_US = 2 * MILLISECOND
@@ -56,9 +65,11 @@ export class AckLumps {
   /** By bucket: 1 if they do; 1 if that was tried and was of no use. */
   private readonly isOn = new Uint8Array(BUCKETS)
   private readonly hasFailed = new Uint8Array(BUCKETS)
-  /** By bucket: for how many watches on end the paths were filled in part, or lumps have come; what was carried before. */
+  /** By bucket: for how many watches on end the paths were filled in part, or lumps have come. */
   private readonly watched = new Uint8Array(BUCKETS)
+  /** By bucket: what was carried before there were lumps, and with them. */
   private readonly carriedBefore = new Float64Array(BUCKETS)
+  private readonly carriedWith = new Float64Array(BUCKETS)
   /** By bucket: when its last lump is let go, and when the next one begins. */
   private readonly lumpEnd = new Float64Array(BUCKETS).fill(Number.NEGATIVE_INFINITY)
   private readonly nextLump = new Float64Array(BUCKETS)
@@ -123,17 +134,34 @@ export class AckLumps {
       this.carriedBefore[bucket] = this.carriedLately
       this.turn(bucket, 1)
     } else if (this.watched[bucket]! < JUDGED_WATCHES) {
-      if (++this.watched[bucket]! < JUDGED_WATCHES || this.isFull) return
-      if (this.carriedLately >= GAIN_MIN * this.carriedBefore[bucket]!) return
-      this.hasFailed[bucket] = 1
-      this.turn(bucket, 0)
+      this.judge(bucket, ++this.watched[bucket]!)
     }
+  }
+
+  /** Ends lumps that are of no use, for good. */
+  private judge(bucket: number, watches: number): void {
+    const carried = this.carriedLately
+    let hasFailed = false
+    if (watches === PAUSE_FROM_WATCHES) {
+      this.carriedWith[bucket] = carried
+      if (carried < SLOWER_SHARE * this.carriedBefore[bucket]!) this.nextLump[bucket] = NEVER
+    } else if (watches === PAUSE_UNTIL_WATCHES) {
+      const hasPaused = this.nextLump[bucket] === NEVER
+      this.nextLump[bucket] = Number.NEGATIVE_INFINITY
+      hasFailed = hasPaused && carried > FREE_GAIN * this.carriedWith[bucket]!
+    } else if (watches === JUDGED_WATCHES) {
+      hasFailed = !this.isFull && carried < GAIN_MIN * this.carriedBefore[bucket]!
+    }
+    if (!hasFailed) return
+    this.hasFailed[bucket] = 1
+    this.turn(bucket, 0)
   }
 
   private turn(bucket: number, isOn: 0 | 1): void {
     this.count += isOn - this.isOn[bucket]!
     this.isOn[bucket] = isOn
     this.watched[bucket] = 0
+    this.nextLump[bucket] = Number.NEGATIVE_INFINITY
   }
 
   private get carriedLately(): number {
