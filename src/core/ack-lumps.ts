@@ -15,8 +15,8 @@
 import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../base/time.js'
 import { BUCKETS } from '../wire/message.js'
 import type { FlowTable } from './flow-table.js'
-import type { LongTransfers } from './long-transfers.js'
-import type { Path } from './path.js'
+import { type LongTransfers, UNEVEN_US } from './long-transfers.js'
+import { leastBaseUs, type Path } from './path.js'
 
 /** Between 40 and 60 ms it makes no difference (model, 13 pairs of links). */
 const LUMP_US = 40 * MILLISECOND
@@ -46,8 +46,6 @@ const FREE_GAIN = 1.1
 /** After so long the paths are to be full, or to carry more by such a factor than before. */
 const JUDGED_WATCHES = 60
 const GAIN_MIN = 1.05
-/** Paths no further than this from the nearest are as near. */
-const NEAR_US = 2 * MILLISECOND
 /**
  * So much further, in least round trips of the nearest, a path has to be one way: the window allows for one of them. Less
  * once lumps come, as the least round trip is measured anew every few seconds.
@@ -171,8 +169,7 @@ export class AckLumps {
   }
 
   private measureLoad(paths: readonly Path[], elapsedUs: DurationUs): void {
-    let leastUs = Number.POSITIVE_INFINITY
-    for (const { rate } of paths) leastUs = Math.min(leastUs, rate.baseUs)
+    const leastUs = leastBaseUs(paths)
     let could = 0
     let carries = 0
     let nearCould = 0
@@ -185,7 +182,7 @@ export class AckLumps {
       this.bytesBefore.set(path, bytesOut)
       could += most
       carries += bytes
-      if (rate.baseUs > leastUs + NEAR_US) continue
+      if (rate.baseUs > leastUs + UNEVEN_US) continue
       if (rate.startup) isKnown = false
       nearCould += most
       nearCarries += bytes
@@ -199,20 +196,17 @@ export class AckLumps {
   }
 
   private measureReach(paths: readonly Path[]): void {
-    let leastUs = Number.POSITIVE_INFINITY
+    const leastUs = leastBaseUs(paths)
     let tripUs = Number.POSITIVE_INFINITY
-    // What is left out is known not to be worth its delay.
-    const isOut = paths.some((path) => path.leftOut)
-    for (const { rate } of paths) {
-      leastUs = Math.min(leastUs, rate.baseUs)
-      tripUs = Math.min(tripUs, rate.rttUsMin)
-    }
+    for (const { rate } of paths) tripUs = Math.min(tripUs, rate.rttUsMin)
     let spreadUs = 0
     for (const { rate } of paths) {
       const furtherUs = rate.baseUs - leastUs
       if (furtherUs <= tripUs + SPREAD_US_MAX) spreadUs = Math.max(spreadUs, furtherUs)
     }
     const trips = this.count > 0 ? SPREAD_TRIPS_STAY : SPREAD_TRIPS_MIN
+    // What is left out is known not to be worth its delay.
+    const isOut = paths.some((path) => path.leftOut)
     this.isInReach = !isOut && spreadUs > Math.max(SPREAD_US_MIN, trips * tripUs)
     this.everyUs = Math.max(EVERY_US_MIN, EVERY_TRIPS * (tripUs + 2 * spreadUs))
   }

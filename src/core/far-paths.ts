@@ -8,7 +8,7 @@
  * not set the pace of a thick one. Then both are tried again once what is left is full, ever more rarely.
  */
 import { type DurationUs, type Instant, MILLISECOND, SECOND } from '../base/time.js'
-import type { Path } from './path.js'
+import { leastBaseUs, type Path } from './path.js'
 
 /** Far is a path whose one-way delay is so much above the least: what waits in the tunnel makes up for less. */
 const FAR_US = 30 * MILLISECOND
@@ -61,8 +61,7 @@ export class FarPaths {
   review(paths: readonly Path[], now: Instant): void {
     const seconds = Math.min(now - this.reviewedAt, SECOND) / SECOND
     this.reviewedAt = now
-    let leastUs = Number.POSITIVE_INFINITY
-    for (const { rate } of paths) leastUs = Math.min(leastUs, rate.baseUs)
+    const leastUs = leastBaseUs(paths)
     const groupOf = ({ rate }: Path): Group => (rate.baseUs > leastUs + FAR_US ? this.far : this.near)
     let canJudge =
       this.windowFrom !== Number.NEGATIVE_INFINITY && paths.some((path) => groupOf(path) === this.far)

@@ -13,7 +13,7 @@ import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../ba
 import { BUCKETS, PacketFlag, SEQUENCE_MASK } from '../wire/message.js'
 import { FALL } from './even-delay.js'
 import type { FlowTable } from './flow-table.js'
-import type { Path } from './path.js'
+import { leastBaseUs, type Path } from './path.js'
 
 const WATCH_US = 100 * MILLISECOND
 /** A transfer has that many packets in this time, about 1 Mbit/s, */
@@ -61,7 +61,7 @@ const NEXT_LOOK_MIN_US = 1.5 * SECOND
 /** One that fared worse is quiet when BBR looks in the end: when it looks next is known then, and it is tried again. */
 const ATTEMPTS_MAX = 3
 /** Paths whose delays are no further apart are even enough: the queues in them are apart by as much. */
-const UNEVEN_US = 2 * MILLISECOND
+export const UNEVEN_US = 2 * MILLISECOND
 /** The nearest paths carry so much of what they can: else the transfer needs no others. */
 const NEAR_FULL_SHARE = 0.7
 /**
@@ -222,8 +222,7 @@ function spreadUs(paths: readonly Path[]): DurationUs {
 
 /** Whether the delays of the paths are different, and those that are longer are of use. */
 function isWorthIt(paths: readonly Path[]): boolean {
-  let leastUs = Number.POSITIVE_INFINITY
-  for (const { rate } of paths) leastUs = Math.min(leastUs, rate.baseUs)
+  const leastUs = leastBaseUs(paths)
   let near = 0
   let nearCarries = 0
   let others = 0

@@ -1,4 +1,4 @@
-import { type Instant, MILLISECOND, SECOND } from '../base/time.js'
+import { type DurationUs, type Instant, MILLISECOND, SECOND } from '../base/time.js'
 import { formatAddress } from './address.js'
 import type { Challenges } from './challenges.js'
 import { carriesData, type PathState } from './events.js'
@@ -147,4 +147,11 @@ export class Path {
   get usable(): boolean {
     return this.channel !== undefined && carriesData(this.state)
   }
+}
+
+/** Of the nearest of them, as far as they have been measured: each {@link RateEstimator.baseUs} is on one scale. */
+export function leastBaseUs(paths: readonly Path[]): DurationUs {
+  let leastUs = Number.POSITIVE_INFINITY
+  for (const { rate } of paths) leastUs = Math.min(leastUs, rate.baseUs)
+  return leastUs
 }

@@ -46,8 +46,9 @@ export interface ResequencerOptions {
  *
  * A packet that comes in order goes straight to `output`. One that comes early waits until the hole before it is
  * filled or given up: when every live path has come past the time at which it was sent ({@link PathArrivals}), unless
- * repairs are on; when it has waited `holdUsMax` and no repairs come in before it; or when room is needed. Packets of
- * the unordered bucket wait for nothing but ack-lumps.ts. A packet whose place was given up is delivered when it comes after all; copies are dropped.
+ * repairs are on; when it has waited `holdUsMax` and no repairs come in before it; or when room is needed. A packet whose
+ * place was given up is delivered when it comes after all; copies are dropped. Packets of the unordered bucket never wait,
+ * but for acknowledgements that come in lumps (ack-lumps.ts).
  *
  * Ordered packets go through the {@link Equaliser} before `output` where {@link equalise} is on, else those of long
  * transfers, see {@link EvenDelay}.
