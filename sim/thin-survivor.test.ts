@@ -2,7 +2,6 @@
 import { beforeAll, expect, test } from 'vitest'
 import { loadPrimitives } from '../src/io/primitives.js'
 import { parseScenario } from '../src/lab/scenario-load.js'
-import type { Verdict } from '../src/lab/verdict.js'
 import type { Primitives } from '../src/noise/primitives.js'
 import { playScenario } from './scenario-run.js'
 
@@ -11,8 +10,13 @@ beforeAll(async () => {
   primitives = await loadPrimitives()
 })
 
-/** Links of 40 and 5 Mbit/s, of which the first dies; what is not as expected. */
-function missed(diesAt: number, traffic: string, expected: string[]): Verdict[] {
+const SEEDS = [1, 2, 3]
+
+/**
+ * Links of 40 and 5 Mbit/s, of which the first dies; what is not as expected in most runs. A single one may be unlucky: in one
+ * of ten CUBIC's timer runs out, and hundreds of segments are sent again.
+ */
+function missed(diesAt: number, traffic: string, expected: string[]): string[] {
   const text = `name: test
 about: a test
 links:
@@ -24,9 +28,12 @@ expect:
 ${expected.map((each) => `  - { ${each} }`).join('\n')}
 `
   const scenario = parseScenario(new TextEncoder().encode(text), 'test.yaml')
-  const run = playScenario(scenario, 1, 'auto', primitives, '')
-  expect(run.outcome.faults).toEqual([])
-  return run.verdicts.filter((verdict) => !verdict.ok)
+  const verdicts = SEEDS.map((seed) => {
+    const run = playScenario(scenario, seed, 'auto', primitives, '')
+    expect(run.outcome.faults).toEqual([])
+    return run.verdicts
+  })
+  return expected.filter((_, i) => verdicts.filter((each) => !each[i]!.ok).length > SEEDS.length / 2)
 }
 
 // Without, at 2 and at 6 s: 260 ms with nothing out of the tunnel, and 204 and 177 segments sent again.
