@@ -15,10 +15,10 @@ function run(delay: EvenDelay, isEven: boolean, from: Instant, forUs: number): n
 }
 
 it('rises to the delay of the slowest path so gradually that packets come at half their pace', () => {
-  const delays = run(new EvenDelay(), true, SECOND, 600 * MILLISECOND)
-  const half = delays[(300 * MILLISECOND) / STEP_US]!
-  expect(half).toBeGreaterThan(100 * MILLISECOND)
-  expect(half).toBeLessThanOrEqual(170 * MILLISECOND)
+  const delays = run(new EvenDelay(), true, SECOND, 350 * MILLISECOND)
+  const half = delays[(140 * MILLISECOND) / STEP_US]!
+  expect(half).toBeGreaterThan(120 * MILLISECOND)
+  expect(half).toBeLessThanOrEqual(165 * MILLISECOND)
   expect(delays.at(-1)).toBe(SPREAD_US)
 })
 

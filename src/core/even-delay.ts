@@ -1,8 +1,8 @@
 import { type DurationUs, type Instant, MILLISECOND } from '../base/time.js'
 import { BUCKETS } from '../wire/message.js'
 
-/** The delay rises by so much in the time that passes: no sender takes that for a loss, its timer has 200 ms to spare. */
-const RISE = 0.5
+/** The delay rises as fast as time passes: at half their pace packets never stop, and no sender takes that for a loss. */
+const RISE = 1
 /** ... and falls more slowly: packets come by a quarter faster then. */
 export const FALL = 0.25
 /** Time without packets does not count for more than this while it rises. */

@@ -24,8 +24,13 @@ const OVER_US = 2 * SECOND
 const USUAL_WEIGHT = 0.1
 /** With less than this share of that it is quiet. */
 const QUIET_SHARE = 0.3
-/** It is evened from this age on: BBR's 10 s, less what it takes the delay to rise. */
-const EVEN_FROM_US = 8_500 * MILLISECOND
+/**
+ * It is evened from this age on: BBR's 10 s, less what it takes the delay to rise (0.3 s beside a satellite) and what BBR's
+ * round trip is older than the transfer. No sooner, as until BBR looks its window is too small for the delay, and what it
+ * has found of the rate it forgets in ten round trips (model, beside a satellite: at 8.5 s it took up again from 14 Mbit/s,
+ * now from 19).
+ */
+const EVEN_FROM_US = 9 * SECOND
 /** Later BBR has looked already. It looks again 10 s after it was quiet. */
 const EVEN_UNTIL_US = 9_800 * MILLISECOND
 /**
@@ -54,6 +59,12 @@ const LOOKED_AFTER_US = 16 * SECOND
  * at 14 s, at 22 if only judged; still at 5.5 s: 5 % of the sum at 12 s, 49 at 40).
  */
 const LOOKED_UNTIL_US = 11 * SECOND
+/**
+ * ... or this, if it was let go before: when BBR saw its short round trip again is known less well, as that is whenever its
+ * queue was empty, and until then it has little to queue (model, a lower round trip at 3, 5 and 7 s: 54 % of the sum from
+ * 30 s on if let go at 11 s again, 78 with this).
+ */
+const LOOKED_AGAIN_UNTIL_US = 12 * SECOND
 const LOOK_EVERY_US = 10 * SECOND
 const LOOK_WATCHES = 2
 /** For less it is not worth letting go. */
@@ -178,11 +189,12 @@ export class LongTransfers {
 
   /** Whether BBR has not looked when it was to be expected, or is known not to before long. */
   private looksLater(bucket: number, now: Instant): boolean {
-    if (now - this.since[bucket]! < LOOKED_UNTIL_US) return false
+    const untilUs = this.failures[bucket] === 0 ? LOOKED_UNTIL_US : LOOKED_AGAIN_UNTIL_US
+    if (now - this.since[bucket]! < untilUs) return false
     if (this.quietFor[bucket] === LOOK_WATCHES || this.judged[bucket]! > 0) return false
     if (this.usual[bucket]! >= JUDGEMENTS[0]!.keptShare * this.usualBefore[bucket]!) return false
     const stillAt = this.stillAt[bucket]!
-    return now - stillAt >= LOOKED_UNTIL_US || stillAt + LOOK_EVERY_US > now + NEXT_LOOK_MIN_US
+    return now - stillAt >= untilUs || stillAt + LOOK_EVERY_US > now + NEXT_LOOK_MIN_US
   }
 
   private isOfAge(bucket: number, now: Instant): boolean {
