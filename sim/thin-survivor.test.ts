@@ -13,8 +13,8 @@ beforeAll(async () => {
 const SEEDS = [1, 2, 3]
 
 /**
- * Links of 40 and 5 Mbit/s, of which the first dies; what is not as expected in most runs. A single one may be unlucky: in one
- * of ten CUBIC's timer runs out, and hundreds of segments are sent again.
+ * Links of 40 and 5 Mbit/s, of which the first dies; what is not as expected in each run. One of them may have more sent
+ * again: by chance, in one of ten CUBIC's timer runs out, and hundreds of segments are.
  */
 function missed(diesAt: number, traffic: string, expected: string[]): string[] {
   const text = `name: test
@@ -33,7 +33,10 @@ ${expected.map((each) => `  - { ${each} }`).join('\n')}
     expect(run.outcome.faults).toEqual([])
     return run.verdicts
   })
-  return expected.filter((_, i) => verdicts.filter((each) => !each[i]!.ok).length > SEEDS.length / 2)
+  return expected.filter((each, i) => {
+    const failures = verdicts.filter((run) => !run[i]!.ok).length
+    return failures > (each.startsWith('what: retransmits') ? 1 : 0)
+  })
 }
 
 // Without, at 2 and at 6 s: 260 ms with nothing out of the tunnel, and 204 and 177 segments sent again.
