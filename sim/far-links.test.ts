@@ -1,6 +1,6 @@
 /**
- * BBR over links of different delay: its first seconds (core/ack-lumps.ts), and from when its long transfer is evened
- * (core/long-transfers.ts) on.
+ * Links of different delay: what has just begun (core/schedulers/adaptive.ts), BBR's first seconds (core/ack-lumps.ts), and
+ * its long transfer from when it is evened on (core/long-transfers.ts).
  */
 import { beforeAll, expect, test } from 'vitest'
 import { loadPrimitives } from '../src/io/primitives.js'
@@ -38,6 +38,23 @@ const EIGHT: readonly LinkRow[] = [
   [5, 80],
 ]
 
+function linesOf(links: readonly LinkRow[], queueMs: number): string {
+  return links
+    .map(
+      ([mbit, rttMs]) =>
+        `  - { name: rtt${rttMs}, rate: ${mbit}Mbit/s, rtt: ${rttMs}ms, queue: ${queueMs}ms }`,
+    )
+    .join('\n')
+}
+
+/** All of what it expects holds. */
+function play(text: string): void {
+  const scenario = parseScenario(new TextEncoder().encode(text), 'test.yaml')
+  const run = playScenario(scenario, 1, 'auto', primitives, '')
+  expect(run.outcome.faults).toEqual([])
+  expect(run.verdicts.filter((verdict) => !verdict.ok)).toEqual([])
+}
+
 test.each([
   // Without: 49 and 44 %.
   { name: 'a transfer of nine seconds', links: CELL, percent: 90, pingMs: 30, from: 2, seconds: 7 },
@@ -51,16 +68,13 @@ test.each([
   // ... but its next look is known.
   { name: 'a second guess', links: SATELLITE, percent: 70, pingMs: 60, delay: '19ms', from: 30 },
 ])('$name: one transfer with BBR gets its share, and no ping waits for the far link', (row) => {
-  const links = row.links.map(
-    ([mbit, rttMs]) => `  - { name: rtt${rttMs}, rate: ${mbit}Mbit/s, rtt: ${rttMs}ms, queue: 100ms }`,
-  )
   const from = row.from ?? 18
   const until = from + (row.seconds ?? 12)
   const nearest = `rtt${row.links[0]![1]}`
   const text = `name: test
 about: a test
 links:
-${links.join('\n')}
+${linesOf(row.links, 100)}
 traffic:
   - { name: bulk, kind: tcp, way: down, congestion: bbr, for: ${until}s }
   - { name: pings, kind: ping, for: ${until}s }
@@ -70,8 +84,22 @@ expect:
   - { what: rtt-p50, of: pings, window: ${from}s..${until}s, max: ${row.pingMs}ms }
   - { what: lost, of: pings, window: ${from}s..${until - 2}s, max: 0 }
 `
-  const scenario = parseScenario(new TextEncoder().encode(text), 'test.yaml')
-  const run = playScenario(scenario, 1, 'auto', primitives, '')
-  expect(run.outcome.faults).toEqual([])
-  expect(run.verdicts.filter((verdict) => !verdict.ok)).toEqual([])
+  play(text)
 })
+
+// With what goes to the satellite as soon as the land line is full: 6.1 and 4.4 Mbit/s.
+test.each(['cubic', 'bbr'])(
+  'what has just begun, as a page, does not wait for the satellite: %s',
+  (congestion) => {
+    play(`name: test
+about: a test
+links:
+${linesOf(SATELLITE, 200)}
+traffic:
+  - { name: before, kind: tcp, way: down, congestion: ${congestion}, for: 3s }
+  - { name: page, kind: tcp, way: down, congestion: ${congestion}, from: 6s, for: 1s }
+expect:
+  - { what: goodput, of: page, window: 6s..6500ms, min: 11Mbit/s }
+`)
+  },
+)

@@ -5,13 +5,14 @@
  * Bulk waits for the pacer and the in-flight cap of a path. When the best path is busy, the next best that is free
  * takes the packet, unless waiting would cost less than half the difference in delay, and at most 8 ms, or 2 under
  * load, or a tenth of the difference: a slow link is used early rather than late, since a sender inside that sees its
- * packets wait slows down. Far paths that lower the sum are left out, see far-paths.ts; long transfers are evened, see
+ * packets wait slows down. But what has just begun may be a page, which is there with its last packet: at first a path
+ * that is far takes only what it brings sooner. Far paths that lower the sum are left out, see far-paths.ts; long transfers are evened, see
  * long-transfers.ts, and before that what acknowledges them may come in lumps, see ack-lumps.ts.
  *
  * Real-time packets and pure ACKs never wait for a pacer. A real-time packet is doubled when its path is in doubt, on
  * a budget. The path that it takes is kept quick for it; one that carries only bulk may hold a longer queue.
  */
-import { type Instant, MILLISECOND, NEVER } from '../../base/time.js'
+import { type DurationUs, type Instant, MILLISECOND, NEVER } from '../../base/time.js'
 import { AckLumps } from '../ack-lumps.js'
 import { FarPaths } from '../far-paths.js'
 import { type FlowTable, PacketClass } from '../flow-table.js'
@@ -34,6 +35,21 @@ const BUSY_SHARE = 0.5
  * what went there (kernel, 20/40 + 20/600 ms, BBR: 39 % of the sum with 2 ms, 49 % with 28, as with the near one alone).
  */
 const SPILL_SHARE = 0.1
+/**
+ * What begins on calm paths may be over soon, and then it waits for what went the far way (kernel, 0.5 MB by 20/40 + 20/600
+ * ms: 600 ms, and 390 by the near path alone). So a path that is further away than this takes only what it brings sooner ...
+ */
+const BRIEF_FROM_US = 40 * MILLISECOND
+/**
+ * ... for so many times what it is further away than that, and the longer the less it adds. A transfer that lasts still
+ * finds it as it starts up: with three times, four, or from 25 ms on, BBR does so more rarely (model, 20/20 + 20/140 ms: 57
+ * to 59 % of the sum in the first nine seconds, 68 so).
+ */
+const BRIEF_TIMES = 2.5
+const BRIEF_US_MAX = 1_500 * MILLISECOND
+/** Calm is less than this share of a path's rate, and is found at most so long after a transfer. */
+const CALM_SHARE = 0.1
+const CALM_US = 500 * MILLISECOND
 /** A path at its in-flight cap is no candidate now; it may be in about this time. */
 const CAP_WAIT_US = 5 * MILLISECOND
 /** Tick of the pacers: at most this often, and never later than their 2 ms of credit. */
@@ -58,6 +74,9 @@ export class AdaptiveScheduler implements Scheduler {
   private copyBytes = COPY_BYTES_MAX / 4
   /** The last bulk packet's path was the best and not merely a free one. */
   private choseBest = false
+  /** What was sent would keep a line busy that has a tenth of the rate ({@link CALM_SHARE}), since then and until then. */
+  private busyFrom: Instant = Number.NEGATIVE_INFINITY
+  private busyUntil: Instant = Number.NEGATIVE_INFINITY
 
   setPaths(paths: readonly Path[]): void {
     // They are the same when a session was renewed, or a path is late: what was found about them holds.
@@ -99,6 +118,9 @@ export class AdaptiveScheduler implements Scheduler {
     path.pacer.sent(bytes, path.rate.pacingBytesPerSec, now)
     path.rate.onSent(bytes, now)
     path.unsealedBytes += bytes
+    if (now >= this.busyUntil) this.busyFrom = this.busyUntil = now
+    const calmUs = (bytes * 1e6) / (CALM_SHARE * path.rate.rateBytesPerSec)
+    this.busyUntil = Math.min(this.busyUntil + calmUs, now + CALM_US)
     this.copyBytes = Math.min(COPY_BYTES_MAX, this.copyBytes + bytes * COPY_SHARE)
   }
 
@@ -135,17 +157,29 @@ export class AdaptiveScheduler implements Scheduler {
       }
     }
     if (free === undefined) return 0
-    if (free !== best) {
-      const { rateBytesPerSec } = best!.rate
-      const isBusy = best!.rateOutBytesPerSec > BUSY_SHARE * rateBytesPerSec
-      const waitUs = (bulkBytes * 1e6) / rateBytesPerSec
-      const laterUs = freeUs - bestUs
-      const spillUs = Math.max(isBusy ? SPILL_US_BUSY : SPILL_US_MAX, SPILL_SHARE * laterUs)
-      if (waitUs < Math.min(laterUs / 2, spillUs)) return 0
-    }
+    if (free !== best && this.isWorthWaiting(best!, freeUs - bestUs, free, bulkBytes, now)) return 0
     this.chosen[0] = free
     this.choseBest = free === best
     return 1
+  }
+
+  /** Whether bulk waits for the best path though another is free, by which it would arrive `laterUs` later. */
+  private isWorthWaiting(
+    { rate, rateOutBytesPerSec }: Path,
+    laterUs: DurationUs,
+    other: Path,
+    bulkBytes: number,
+    now: Instant,
+  ): boolean {
+    const waitUs = (bulkBytes * 1e6) / rate.rateBytesPerSec
+    const furtherUs = other.rate.baseUs - rate.baseUs - BRIEF_FROM_US
+    if (furtherUs > 0 && !this.equalised) {
+      const briefUs = BRIEF_TIMES * furtherUs * (1 + rate.rateBytesPerSec / other.rate.rateBytesPerSec)
+      if (now - this.busyFrom < Math.min(BRIEF_US_MAX, briefUs)) return waitUs < laterUs
+    }
+    const isBusy = rateOutBytesPerSec > BUSY_SHARE * rate.rateBytesPerSec
+    const spillUs = Math.max(isBusy ? SPILL_US_BUSY : SPILL_US_MAX, SPILL_SHARE * laterUs)
+    return waitUs < Math.min(laterUs / 2, spillUs)
   }
 
   private pickUrgent(packetClass: number, now: Instant): number {

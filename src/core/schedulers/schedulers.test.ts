@@ -226,6 +226,60 @@ describe('adaptive', () => {
     expect(satellite.leftOut).toBe(false)
   })
 
+  describe('what may be over soon', () => {
+    interface Before {
+      /** How long 80 % of the near path has been in use. */
+      readonly busyUs?: number
+      /** What was sent every 10 ms before that. */
+      readonly dripBytes?: number
+      readonly equalised?: boolean
+      /** Bulk that waits; 2,500 are a millisecond. */
+      readonly waiting?: number
+    }
+
+    /** Two paths of 2.5 MB/s, of which the near one is busy for some 12 ms. */
+    function decide(furtherMs: number, before: Before = {}): 'far' | 'waits' {
+      const { busyUs = 0, dripBytes = 0, equalised = false, waiting = 100_000 } = before
+      const near = path(2_500_000, 20 * MILLISECOND)
+      const far = path(2_500_000, (20 + furtherMs) * MILLISECOND)
+      for (const { rate } of [near, far]) Object.defineProperty(rate, 'baseUs', { value: rate.owdUs(0) })
+      const scheduler: Scheduler = new AdaptiveScheduler()
+      scheduler.setPaths([far, near])
+      scheduler.review(equalised, 0)
+      for (let at = -3_000 * MILLISECOND; at < busyUs; at += 10 * MILLISECOND)
+        scheduler.sent(near, at < 0 ? dripBytes : 20_000, at)
+      scheduler.sent(near, 30_000, busyUs)
+      if (scheduler.pick(PacketClass.Bulk, waiting, busyUs) === 0) return 'waits'
+      expect(scheduler.chosen[0] === far).toBe(true)
+      return 'far'
+    }
+
+    it('waits for the near path if it arrives sooner by that', () => {
+      expect(decide(60)).toBe('waits')
+      expect(decide(45)).toBe('far')
+      expect(decide(60, { equalised: true })).toBe('far')
+    })
+
+    it('takes what is no more than 40 ms further away as early as ever', () => {
+      expect(decide(41, { waiting: 60_000 })).toBe('waits')
+      expect(decide(39, { waiting: 60_000 })).toBe('far')
+    })
+
+    it('lasts the longer the further away the far one is, up to 1.5 s', () => {
+      expect(decide(100, { busyUs: 290 * MILLISECOND })).toBe('waits')
+      expect(decide(100, { busyUs: 310 * MILLISECOND })).toBe('far')
+      expect(decide(280, { busyUs: 1_190 * MILLISECOND })).toBe('waits')
+      expect(decide(600, { busyUs: 1_490 * MILLISECOND, waiting: 200_000 })).toBe('waits')
+      expect(decide(600, { busyUs: 1_510 * MILLISECOND, waiting: 200_000 })).toBe('far')
+    })
+
+    it('counts from when the paths were calm, which they are with a drip', () => {
+      // 9 and 30 % of the near path's rate.
+      expect(decide(100, { dripBytes: 2_250 })).toBe('waits')
+      expect(decide(100, { dripBytes: 7_500 })).toBe('far')
+    })
+  })
+
   it('lets real-time packets past the pacer, and doubles them where losses were', () => {
     const scheduler: Scheduler = new AdaptiveScheduler()
     const fast = path(10_000_000, 5_000)
