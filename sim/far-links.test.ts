@@ -27,6 +27,10 @@ const FAR_CELL: readonly LinkRow[] = [
   [6, 20],
   [50, 90],
 ]
+const NEAR_AND_FAR: readonly LinkRow[] = [
+  [40, 20],
+  [40, 100],
+]
 const EIGHT: readonly LinkRow[] = [
   [32, 10],
   [25, 20],
@@ -100,6 +104,24 @@ traffic:
   - { name: page, kind: tcp, way: down, congestion: ${congestion}, from: 6s, for: 1s }
 expect:
   - { what: goodput, of: page, window: 6s..6500ms, min: 11Mbit/s }
+`)
+  },
+)
+
+// With each flow's turn on whatever path is free: 4 and 3 Mbit/s; now 19 and 16.
+test.each(['cubic', 'bbr'])(
+  'a page beside a transfer that lasts has the near link to itself: %s',
+  (congestion) => {
+    play(`name: test
+about: a test
+links:
+${linesOf(NEAR_AND_FAR, 200)}
+traffic:
+  - { name: bulk, kind: tcp, way: down, congestion: ${congestion}, for: 8s }
+  - { name: page, kind: tcp, way: down, congestion: ${congestion}, from: 6s, for: 1s }
+expect:
+  - { what: goodput, of: page, window: 6s..6300ms, min: 12Mbit/s }
+  - { what: goodput, of: bulk, window: 3s..6s, min: 90% }
 `)
   },
 )

@@ -224,7 +224,7 @@ expect:
 })
 
 /** What takes programs of the lab: a bulk transfer over UDP, small requests. */
-const FOR_THE_LAB_ALONE = ['bulk-quic', 'satellite-pages', 'small-things']
+const FOR_THE_LAB_ALONE = ['bulk-quic', 'pages-under-load', 'satellite-pages', 'small-things']
 
 test('what cannot be played is refused in one sentence, and nearly everything that comes with plait can be', () => {
   for (const name of shippedNames()) {

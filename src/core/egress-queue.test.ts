@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { MILLISECOND, SECOND } from '../base/time.js'
+import { BUCKETS } from '../wire/message.js'
 import { PacketClass } from './flow-table.js'
 import {
   dequeue,
@@ -163,6 +164,40 @@ describe('EgressQueue', () => {
     expect(rest.slice(rest.lastIndexOf('bulk') + 1).length).toBeGreaterThan(300)
   })
 
+  it('lets brief flows leave their turn to others, and have it first when they want it again', () => {
+    const brief = new Uint8Array(BUCKETS)
+    brief[3] = brief[4] = 1
+    start({}, brief)
+    for (const bucket of [1, 3, 2, 4])
+      for (let i = 0; i < 3; i++) enqueue(`${bucket} ${i}`, bucket, Bulk, 1500)
+    expect([queue.bytesBulk, queue.bytesBrief, queue.nextIsBrief]).toEqual([18_000, 9_000, false])
+    expect(dequeue()).toBe('1 0')
+    // 14 bytes are left of its turn.
+    expect(dequeue()).toBe('1 1')
+    expect(queue.nextIsBrief).toBe(true)
+    queue.briefWait = true
+    expect(queue.nextIsBrief).toBe(false)
+    expect([dequeue(), dequeue(), dequeue(), dequeue()]).toEqual(['2 0', '2 1', '1 2', '2 2'])
+    expect([queue.peekClass(), dequeue(), queue.packets]).toEqual([-1, undefined, 6])
+    queue.briefWait = false
+    enqueue('1 3', 1, Bulk, 1500)
+    expect(queue.nextIsBrief).toBe(true)
+    expect(dequeueAll()).toEqual(['3 0', '3 1', '4 0', '4 1', '1 3', '3 2', '4 2'])
+    expect(queue.bytesBrief).toBe(0)
+  })
+
+  it('counts anew what waits of brief flows when others are', () => {
+    const brief = new Uint8Array(BUCKETS)
+    start({}, brief)
+    enqueue('one', 1, Bulk, 1000)
+    enqueue('two', 2, Bulk, 500)
+    enqueue('call', 0, RealTime, 200)
+    expect(queue.bytesBrief).toBe(0)
+    brief[2] = 1
+    queue.recountBrief()
+    expect(queue.bytesBrief).toBe(500)
+  })
+
   it('lets go of what is too old also while nobody takes anything, and works on', () => {
     for (let i = 0; i < 5; i++) enqueue('bulk', i + 1)
     enqueue('call', 0, RealTime)
@@ -278,14 +313,18 @@ describe('CoDel in the queue', () => {
 /** What a packet's layers around it add on the wire. */
 const LAYERS_BYTES = 60
 
+const BRIEF = [3, 4]
+
 /** FQ without CoDel, from arrays of objects. */
 class OracleQueue {
   private flows = new Map<number, { names: { name: string; bytes: number; at: number }[]; deficit: number }>()
+  private waiting: number[] = []
   private fresh: number[] = []
   private old: number[] = []
   private first: { name: string; packetClass: number; bytes: number; at: number }[] = []
   private ackAhead = 16_384
   dropped = 0
+  briefWait = false
   constructor(private readonly bytesMax: number) {}
 
   enqueue(name: string, bucket: number, packetClass: number, bytes: number, at: number): void {
@@ -296,12 +335,12 @@ class OracleQueue {
     const flow = this.flows.get(bucket) ?? { names: [], deficit: 0 }
     this.flows.set(bucket, flow)
     flow.names.push({ name, bytes, at })
-    if (!this.fresh.includes(bucket) && !this.old.includes(bucket)) {
+    if (![...this.waiting, ...this.fresh, ...this.old].includes(bucket)) {
       flow.deficit = 1514
       this.fresh.push(bucket)
     }
     const size = (b: number): number => this.flows.get(b)!.names.reduce((sum, each) => sum + each.bytes, 0)
-    const all = [...this.fresh, ...this.old]
+    const all = [...this.waiting, ...this.fresh, ...this.old]
     if (all.reduce((sum, b) => sum + size(b), 0) <= this.bytesMax) return
     let longest = all[0]!
     for (const b of all) if (size(b) >= size(longest)) longest = b
@@ -314,10 +353,20 @@ class OracleQueue {
   dequeue(now: number): string | undefined {
     return (
       this.dequeueFirst(RealTime, now) ??
-      (this.ackAhead > 0 || !this.bulkWaits ? this.dequeueFirst(PureAck, now) : undefined) ??
+      this.dequeueAck(now) ??
       this.dequeueBulk(now) ??
-      this.dequeueFirst(PureAck, now)
+      this.dequeueAck(now)
     )
+  }
+
+  private dequeueAck(now: number): string | undefined {
+    return this.ackAhead > 0 || !this.bulkWaits ? this.dequeueFirst(PureAck, now) : undefined
+  }
+
+  get briefBytes(): number {
+    const bytes = (b: number): number =>
+      this.flows.get(b)?.names.reduce((sum, each) => sum + each.bytes, 0) ?? 0
+    return BRIEF.reduce((sum, b) => sum + bytes(b), 0)
   }
 
   private get bulkWaits(): boolean {
@@ -339,8 +388,8 @@ class OracleQueue {
 
   private dequeueBulk(now: number): string | undefined {
     for (;;) {
-      const isFresh = this.fresh.length > 0
-      const list = isFresh ? this.fresh : this.old
+      const lists = [...(this.briefWait ? [] : [this.waiting]), this.fresh]
+      const list = lists.find((each) => each.length > 0) ?? this.old
       if (list.length === 0) return undefined
       const bucket = list[0]!
       const flow = this.flows.get(bucket)!
@@ -348,6 +397,11 @@ class OracleQueue {
         flow.deficit += 1514
         list.shift()
         this.old.push(bucket)
+        continue
+      }
+      if (this.briefWait && BRIEF.includes(bucket)) {
+        list.shift()
+        this.waiting.push(bucket)
         continue
       }
       while (flow.names.length > 0 && now - flow.names[0]!.at > SECOND) {
@@ -359,13 +413,14 @@ class OracleQueue {
         flow.deficit -= packet.bytes
         this.ackAhead = Math.min(16_384, this.ackAhead + (packet.bytes + LAYERS_BYTES) / 2)
         if (!this.bulkWaits) {
+          this.waiting = []
           this.fresh = []
           this.old = []
         }
         return packet.name
       }
       list.shift()
-      if (isFresh && this.old.length > 0) this.old.push(bucket)
+      if (list !== this.old && this.old.length > 0) this.old.push(bucket)
     }
   }
 }
@@ -378,10 +433,13 @@ describe('EgressQueue beside its oracle', () => {
       packetClass: fc.constantFrom(RealTime, PureAck, PureAck, Bulk, Bulk, Bulk),
       bytes: fc.integer({ min: 40, max: 1500 }),
       us: fc.constantFrom(0, 1, 1000, 400_000),
+      briefWait: fc.boolean(),
     })
     fc.assert(
       fc.property(fc.array(step, { maxLength: 250 }), (steps) => {
-        start({ bytesMax: 20_000, ageUsMax: SECOND })
+        const brief = new Uint8Array(BUCKETS)
+        for (const bucket of BRIEF) brief[bucket] = 1
+        start({ bytesMax: 20_000, ageUsMax: SECOND }, brief)
         // So that CoDel never has the time to drop.
         queue.review(1000 * SECOND, 0, 0, 0)
         const oracle = new OracleQueue(20_000)
@@ -389,13 +447,17 @@ describe('EgressQueue beside its oracle', () => {
         let waiting = 0
         let count = 0
         const pull = (): string | undefined => {
+          // To look changes nothing.
+          queue.peekClass()
           const name = dequeue(now)
           expect(name).toBe(oracle.dequeue(now))
           if (name !== undefined) waiting--
           return name
         }
-        for (const { pull: isPull, bucket, packetClass, bytes, us } of steps) {
+        for (const { pull: isPull, bucket, packetClass, bytes, us, briefWait } of steps) {
           now += us
+          queue.briefWait = briefWait
+          oracle.briefWait = briefWait
           if (isPull) {
             pull()
           } else {
@@ -407,10 +469,13 @@ describe('EgressQueue beside its oracle', () => {
           const { egressFull = 0, egressOld = 0 } = drops.snapshot()
           expect(egressFull + egressOld).toBe(oracle.dropped)
           expect(queue.packets).toBe(waiting - oracle.dropped)
+          expect(queue.bytesBrief).toBe(oracle.briefBytes)
           expect(pool.freeCount).toBe(SLOTS - queue.packets)
         }
+        queue.briefWait = false
+        oracle.briefWait = false
         while (pull() !== undefined);
-        expect([queue.packets, queue.bytes, queue.bytesBulk]).toEqual([0, 0, 0])
+        expect([queue.packets, queue.bytes, queue.bytesBulk, queue.bytesBrief]).toEqual([0, 0, 0, 0])
         expect(pool.freeCount).toBe(SLOTS)
       }),
       { numRuns: 200 },

@@ -7,13 +7,11 @@ import { Codel } from './codel.js'
 import { Drop, type DropCounters } from './drop-reasons.js'
 import { type EgressSlots, REINJECTED } from './egress-slots.js'
 import { PacketClass } from './flow-table.js'
-import { FlowTurns, Turn } from './flow-turns.js'
+import { FlowTurns, QUANTUM_BYTES } from './flow-turns.js'
 import { QUEUE_US, QueueTarget } from './queue-target.js'
 import { OUTER_BYTES } from './session.js'
 
 const CODEL_INTERVAL_US = 300 * MILLISECOND
-/** What a flow may send before the next has its turn, and what CoDel leaves alone: one full packet. */
-const QUANTUM_BYTES = 1514
 /** Pure ACKs are thinned once the first of them has waited for so long, */
 const THIN_FROM_US = 1 * MILLISECOND
 /** ... and without measure when it has waited for this. */
@@ -73,6 +71,8 @@ export class EgressQueue {
   packets = 0
   /** Of it, bulk and re-injected. */
   bytesBulk = 0
+  /** ... and of brief flows. */
+  bytesBrief = 0
   /** Packets marked instead of dropped. */
   marked = 0
   /** Pure ACKs stay where they are, and others go before them. */
@@ -99,8 +99,7 @@ export class EgressQueue {
   private readonly codel = new Codel(BUCKETS, QUEUE_US, CODEL_INTERVAL_US)
   private readonly target = new QueueTarget()
 
-  private readonly deficits = new Int32Array(BUCKETS)
-  private readonly turns = new FlowTurns()
+  private readonly turns: FlowTurns
 
   /** See {@link startAnew}. */
   private anewAt: Instant = Number.NEGATIVE_INFINITY
@@ -119,8 +118,10 @@ export class EgressQueue {
     private readonly drops: DropCounters,
     private readonly slots: EgressSlots,
     options: EgressQueueOptions = {},
+    private readonly brief = new Uint8Array(BUCKETS),
   ) {
     this.acks = new AckFilter(pool)
+    this.turns = new FlowTurns(brief)
     this.bytesMax = options.bytesMax ?? 4 << 20
     this.bytesInTimeMax = this.bytesMax
     this.bytesMin = Math.min(this.bytesMax, WAIT_BYTES_MIN)
@@ -202,7 +203,25 @@ export class EgressQueue {
     if (this.packets === 0) return NONE
     if (this.heads[LINE_REAL_TIME] !== NONE) return PacketClass.RealTime
     if (this.acksMayGo) return PacketClass.PureAck
-    return this.bytesBulk > 0 ? PacketClass.Bulk : NONE
+    return this.bytesBulk > 0 && this.peekFlow() !== NONE ? PacketClass.Bulk : NONE
+  }
+
+  /** Whether the packet whose turn it is, if it is bulk, is of a brief flow, for whose sake others may go first. */
+  get nextIsBrief(): boolean {
+    return this.brief[this.peekFlow()] === 1
+  }
+
+  /** Whether brief flows leave their turn to others, for now. */
+  set briefWait(wait: boolean) {
+    this.turns.briefWait = wait
+  }
+
+  /** Other flows are brief than before. */
+  recountBrief(): void {
+    const { turns, brief, lineBytes } = this
+    this.bytesBrief = 0
+    for (let bucket = turns.after(NONE); bucket !== NONE; bucket = turns.after(bucket))
+      if (brief[bucket] !== 0) this.bytesBrief += lineBytes[bucket]!
   }
 
   /** The slot whose turn it is, or -1. The caller owns it; what is known of it stands in `last…`. */
@@ -230,13 +249,10 @@ export class EgressQueue {
 
   /** Lets go of what is too old, as {@link dequeue} does: to be called now and then, also while there is no path at all. */
   expire(now: Instant): void {
-    const { first, next } = this.turns
+    const { turns } = this
     for (let line = LINE_REAL_TIME; line <= LINE_PURE_ACK; line++) this.expireLine(line, now)
-    for (let turn: number = Turn.New; turn <= Turn.Old; turn++) {
-      for (let bucket = first[turn]!; bucket !== NONE; bucket = next[bucket]!) {
-        this.expireLine(bucket, now)
-      }
-    }
+    for (let bucket = turns.after(NONE); bucket !== NONE; bucket = turns.after(bucket))
+      this.expireLine(bucket, now)
   }
 
   private expireLine(line: number, now: Instant): void {
@@ -246,28 +262,26 @@ export class EgressQueue {
       this.dropHead(line, Drop.egressOld)
   }
 
-  /** Deficit round robin over the bulk flows. */
-  private dequeueFlows(now: Instant): number {
+  /** The bulk flow whose turn it is, or -1. */
+  private peekFlow(): number {
     for (;;) {
-      const turn = this.turns.first[Turn.New] !== NONE ? Turn.New : Turn.Old
-      const bucket = this.turns.first[turn]!
-      if (bucket === NONE) return NONE
-      if (this.deficits[bucket]! <= 0) {
-        this.deficits[bucket]! += QUANTUM_BYTES
-        this.turns.shift(turn)
-        this.turns.append(bucket, Turn.Old)
-        continue
-      }
-      const slot = this.dequeueFlow(bucket, now)
-      if (slot !== NONE) {
-        this.deficits[bucket]! -= this.slots.bytes[slot]!
-        if (this.bytesBulk === 0) this.turns.clear()
-        return slot
-      }
-      // Empty. A new flow still waits for its turn among the old ones, so that it cannot come back as new at once.
-      this.turns.shift(turn)
-      if (turn === Turn.New && this.turns.first[Turn.Old] !== NONE) this.turns.append(bucket, Turn.Old)
+      const bucket = this.turns.peek()
+      if (bucket === NONE || this.heads[bucket] !== NONE) return bucket
+      this.codel.emptied(bucket)
+      this.turns.dismiss()
     }
+  }
+
+  /** The packet of bulk whose turn it is. */
+  private dequeueFlows(now: Instant): number {
+    for (let bucket = this.peekFlow(); bucket !== NONE; bucket = this.peekFlow()) {
+      const slot = this.dequeueFlow(bucket, now)
+      if (slot === NONE) continue
+      this.turns.charge(bucket, this.slots.bytes[slot]!)
+      if (this.bytesBulk === 0) this.turns.clear()
+      return slot
+    }
+    return NONE
   }
 
   /** The head of a bulk flow that neither age nor CoDel takes. */
@@ -275,10 +289,7 @@ export class EgressQueue {
     const { slots, codel } = this
     for (;;) {
       const slot = this.heads[bucket]!
-      if (slot === NONE) {
-        codel.emptied(bucket)
-        return NONE
-      }
+      if (slot === NONE) return NONE
       const sojournUs = now - slots.enqueuedAt[slot]!
       if (sojournUs > this.ageUsMax) {
         this.dropHead(bucket, Drop.egressOld)
@@ -346,17 +357,14 @@ export class EgressQueue {
 
   /** Too much: the flow with most loses the oldest that is new, as its sender learns of it soonest that way. */
   private shorten(): void {
-    const { lineBytes, againBytes } = this
-    const { first, next } = this.turns
+    const { lineBytes, againBytes, turns } = this
     let longest = NONE
     let most = 0
-    for (let turn: number = Turn.New; turn <= Turn.Old; turn++) {
-      for (let bucket = first[turn]!; bucket !== NONE; bucket = next[bucket]!) {
-        const bytes = lineBytes[bucket]! - againBytes[bucket]!
-        if (bytes === 0 || bytes < most) continue
-        longest = bucket
-        most = bytes
-      }
+    for (let bucket = turns.after(NONE); bucket !== NONE; bucket = turns.after(bucket)) {
+      const bytes = lineBytes[bucket]! - againBytes[bucket]!
+      if (bytes === 0 || bytes < most) continue
+      longest = bucket
+      most = bytes
     }
     for (let i = 0; i < OVERFLOW_BATCH && most > 0 && this.isTooLong; i++) {
       this.drops.count(Drop.egressFull)
@@ -367,10 +375,7 @@ export class EgressQueue {
 
   private bulkCame(bucket: number, bytes: number): void {
     this.bytesBulk += bytes
-    if (!this.turns.has(bucket)) {
-      this.deficits[bucket] = QUANTUM_BYTES
-      this.turns.append(bucket, Turn.New)
-    }
+    this.turns.enter(bucket)
     if (this.isTooLong) this.shorten()
   }
 
@@ -453,6 +458,7 @@ export class EgressQueue {
     this.lineBytes[line]! += bytes
     this.bytes += bytes
     this.packets++
+    if (line < BUCKETS && this.brief[line] !== 0) this.bytesBrief += bytes
   }
 
   /** Takes the head from a line; returns its slot. */
@@ -484,6 +490,7 @@ export class EgressQueue {
     this.packets--
     if (line >= BUCKETS) return
     this.bytesBulk -= bytes
+    if (this.brief[line] !== 0) this.bytesBrief -= bytes
     if (!slots.isAgain(slot)) return
     this.againBytes[line]! -= bytes
     this.bytesAgain -= bytes

@@ -249,7 +249,7 @@ export function housekeep(peer: Peer, now: Instant): void {
     }
     joinNewer(path, now)
   }
-  if (active) peer.scheduler.watch(peer.flows, now)
+  if (active && peer.scheduler.watch(peer.flows, now)) peer.egress.recountBrief()
   if (peer.sessions.length > 0 || peer.paths.length > 0) {
     const isBusy = ({ state, channel, mtu }: Path): boolean =>
       state === 'suspect' || (state !== 'down' && channel !== undefined && (channel.waiting || mtu.isOpen))

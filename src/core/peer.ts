@@ -96,12 +96,13 @@ export class Peer {
     const { pool, drops } = device
     this.scheduler = makeScheduler(device.config.scheduler)
     this.flows = new FlowTable(Math.floor(device.random.next() * 2 ** 32))
-    this.egress = new EgressQueue(pool, drops, device.egressSlots, {
+    const limits = {
       bytesMax: EGRESS_BYTES_MAX,
       packetsMax: EGRESS_PACKETS_MAX,
       ageUsMax: EGRESS_US_MAX,
       urgentAgeUsMax: EGRESS_URGENT_US_MAX,
-    })
+    }
+    this.egress = new EgressQueue(pool, drops, device.egressSlots, limits, this.scheduler.briefFlows)
     this.resequencer = new Resequencer(pool, drops, device.delivered, { holdUsMax: HOLD_US_MAX })
     this.contextsOut = new OutgoingContexts(pool)
     this.contextsIn = new IncomingContexts(pool)

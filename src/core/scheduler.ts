@@ -12,6 +12,8 @@ export interface Scheduler {
   readonly chosen: Path[]
   /** By bucket: `PacketFlag` bits with which its packets go. */
   readonly flowFlags: Uint8Array
+  /** By bucket: 1 if the flow is brief so far, if that is of interest. */
+  readonly briefFlows: Uint8Array<ArrayBuffer> | undefined
   /** Which acknowledgements of what is sent are held back, if any are. */
   readonly ackLumps: AckLumps | undefined
   /** The set of paths that carry data changed. */
@@ -21,13 +23,14 @@ export interface Scheduler {
    * delay. May change `leftOut` of the paths.
    */
   review(equalised: boolean, now: Instant): void
-  /** Called many times a second while there is traffic. May change {@link flowFlags}. */
-  watch(flows: FlowTable, now: Instant): void
+  /** Called many times a second while there is traffic. May change {@link flowFlags}, and {@link briefFlows}: then true. */
+  watch(flows: FlowTable, now: Instant): boolean
   /**
    * Chooses for the packet that is next: of `packetClass` (flow-table.ts), with `bulkBytes` waiting behind it. Returns
-   * how many of {@link chosen} are valid; 0 when no path may take it now.
+   * how many of {@link chosen} are valid; 0 when no path may take it now. `brief`: it is of a brief flow, and `bulkBytes`
+   * are theirs alone; others may go while it waits.
    */
-  pick(packetClass: number, bulkBytes: number, now: Instant): number
+  pick(packetClass: number, bulkBytes: number, now: Instant, brief?: boolean): number
   /**
    * After a {@link pick} of 1 for bulk: it would choose the same path again until it has been given so many bytes on the
    * wire, and once more for the packet with which that is reached. 0: nothing is known beyond the one packet.

@@ -182,13 +182,19 @@ export function schedule(device: Device, peer: Peer, now: Instant): void {
   const { egress, scheduler } = peer
   peer.roomAt = NEVER
   egress.acksWait = false
+  egress.briefWait = false
   for (;;) {
     const packetClass = egress.peekClass()
     if (packetClass < 0) break
-    const count = scheduler.pick(packetClass, egress.bytesBulk, now)
+    const isBrief = packetClass === PacketClass.Bulk && egress.nextIsBrief
+    const waiting = isBrief ? egress.bytesBrief : egress.bytesBulk
+    const count = scheduler.pick(packetClass, waiting, now, isBrief)
     if (count === 0) {
       peer.roomAt = Math.min(peer.roomAt, scheduler.nextRoomAt(now))
-      break
+      if (!isBrief) break
+      // Others may have a path that is not good enough for it.
+      egress.briefWait = true
+      continue
     }
     if (packetClass === PacketClass.PureAck && scheduler.repairs) {
       const ackAt = scheduler.chosen[0]!.ackAt(now)

@@ -5,8 +5,9 @@
  * Bulk waits for the pacer and the in-flight cap of a path. When the best path is busy, the next best that is free
  * takes the packet, unless waiting would cost less than half the difference in delay, and at most 8 ms, or 2 under
  * load, or a tenth of the difference: a slow link is used early rather than late, since a sender inside that sees its
- * packets wait slows down. But what has just begun may be a page, which is there with its last packet: at first a path
- * that is far takes only what it brings sooner. Far paths that lower the sum are left out, see far-paths.ts; long transfers are evened, see
+ * packets wait slows down. But what has just begun may be a page, which is there with its last packet: beside flows that
+ * last it takes only what brings it there soonest, see brief-flows.ts, and by itself at first, too, where a path is far. Far
+ * paths that lower the sum are left out, see far-paths.ts; long transfers are evened, see
  * long-transfers.ts, and before that what acknowledges them may come in lumps, see ack-lumps.ts.
  *
  * Real-time packets and pure ACKs never wait for a pacer. A real-time packet is doubled when its path is in doubt, on
@@ -14,6 +15,7 @@
  */
 import { type DurationUs, type Instant, MILLISECOND, NEVER } from '../../base/time.js'
 import { AckLumps } from '../ack-lumps.js'
+import { BriefFlows } from '../brief-flows.js'
 import { FarPaths } from '../far-paths.js'
 import { type FlowTable, PacketClass } from '../flow-table.js'
 import { LongTransfers } from '../long-transfers.js'
@@ -69,6 +71,8 @@ export class AdaptiveScheduler implements Scheduler {
   private readonly longTransfers = new LongTransfers()
   readonly flowFlags = this.longTransfers.flags
   readonly ackLumps = new AckLumps()
+  private readonly brief = new BriefFlows()
+  readonly briefFlows = this.brief.flags
   private paths: readonly Path[] = []
   private equalised = false
   private copyBytes = COPY_BYTES_MAX / 4
@@ -91,16 +95,19 @@ export class AdaptiveScheduler implements Scheduler {
     else this.farPaths.review(this.paths, now)
   }
 
-  watch(flows: FlowTable, now: Instant): void {
+  watch(flows: FlowTable, now: Instant): boolean {
     // What was found about the paths does not hold for a transfer that is evened from now on, or no longer.
     if (this.longTransfers.watch(flows, this.paths, now)) this.farPaths.useAll(this.paths)
     // With one delay for all packets no path is far.
     this.ackLumps.watch(this.longTransfers, flows, this.equalised ? [] : this.paths, now)
+    let bytesPerSec = 0
+    for (const { rate } of this.paths) bytesPerSec += rate.rateBytesPerSec
+    return this.brief.watch(flows, bytesPerSec, now)
   }
 
-  pick(packetClass: number, bulkBytes: number, now: Instant): number {
+  pick(packetClass: number, bulkBytes: number, now: Instant, brief = false): number {
     return packetClass === PacketClass.Bulk
-      ? this.pickBulk(bulkBytes, now)
+      ? this.pickBulk(bulkBytes, brief, now)
       : this.pickUrgent(packetClass, now)
   }
 
@@ -135,7 +142,7 @@ export class AdaptiveScheduler implements Scheduler {
     return Math.max(next, now + TICK_US)
   }
 
-  private pickBulk(bulkBytes: number, now: Instant): number {
+  private pickBulk(bulkBytes: number, brief: boolean, now: Instant): number {
     let best: Path | undefined
     let bestUs = Number.POSITIVE_INFINITY
     let free: Path | undefined
@@ -157,29 +164,33 @@ export class AdaptiveScheduler implements Scheduler {
       }
     }
     if (free === undefined) return 0
-    if (free !== best && this.isWorthWaiting(best!, freeUs - bestUs, free, bulkBytes, now)) return 0
+    if (free !== best) {
+      const waitUs = (bulkBytes * 1e6) / best!.rate.rateBytesPerSec
+      if (waitUs < this.worthwhileUs(best!, free, freeUs - bestUs, brief, now)) return 0
+    }
     this.chosen[0] = free
     this.choseBest = free === best
     return 1
   }
 
-  /** Whether bulk waits for the best path though another is free, by which it would arrive `laterUs` later. */
-  private isWorthWaiting(
-    { rate, rateOutBytesPerSec }: Path,
+  /** How long bulk may wait for the best path while another is free, by which it would arrive `laterUs` later. */
+  private worthwhileUs(
+    best: Path,
+    free: Path,
     laterUs: DurationUs,
-    other: Path,
-    bulkBytes: number,
+    brief: boolean,
     now: Instant,
-  ): boolean {
-    const waitUs = (bulkBytes * 1e6) / rate.rateBytesPerSec
-    const furtherUs = other.rate.baseUs - rate.baseUs - BRIEF_FROM_US
-    if (furtherUs > 0 && !this.equalised) {
-      const briefUs = BRIEF_TIMES * furtherUs * (1 + rate.rateBytesPerSec / other.rate.rateBytesPerSec)
-      if (now - this.busyFrom < Math.min(BRIEF_US_MAX, briefUs)) return waitUs < laterUs
+  ): DurationUs {
+    const { rate } = best
+    if (!this.equalised) {
+      // While it waits the free path is filled by those that last.
+      if (brief && this.brief.hasLasting) return laterUs
+      const furtherUs = free.rate.baseUs - rate.baseUs - BRIEF_FROM_US
+      const briefUs = BRIEF_TIMES * furtherUs * (1 + rate.rateBytesPerSec / free.rate.rateBytesPerSec)
+      if (furtherUs > 0 && now - this.busyFrom < Math.min(BRIEF_US_MAX, briefUs)) return laterUs
     }
-    const isBusy = rateOutBytesPerSec > BUSY_SHARE * rate.rateBytesPerSec
-    const spillUs = Math.max(isBusy ? SPILL_US_BUSY : SPILL_US_MAX, SPILL_SHARE * laterUs)
-    return waitUs < Math.min(laterUs / 2, spillUs)
+    const isBusy = best.rateOutBytesPerSec > BUSY_SHARE * rate.rateBytesPerSec
+    return Math.min(laterUs / 2, Math.max(isBusy ? SPILL_US_BUSY : SPILL_US_MAX, SPILL_SHARE * laterUs))
   }
 
   private pickUrgent(packetClass: number, now: Instant): number {

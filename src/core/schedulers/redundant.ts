@@ -10,6 +10,7 @@ export class RedundantScheduler implements Scheduler {
   readonly chosen: Path[] = []
   readonly flowFlags = new Uint8Array(BUCKETS)
   readonly ackLumps = undefined
+  readonly briefFlows = undefined
   private paths: readonly Path[] = []
 
   setPaths(paths: readonly Path[]): void {
@@ -18,7 +19,9 @@ export class RedundantScheduler implements Scheduler {
 
   review(): void {}
 
-  watch(): void {}
+  watch(): boolean {
+    return false
+  }
 
   pick(): number {
     let count = 0

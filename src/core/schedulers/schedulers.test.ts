@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { MILLISECOND } from '../../base/time.js'
-import { PacketClass } from '../flow-table.js'
+import { type FlowTable, PacketClass } from '../flow-table.js'
 import { HealthMonitor } from '../health-monitor.js'
 import { Pacer } from '../pacer.js'
 import type { Path } from '../path.js'
@@ -271,6 +271,30 @@ describe('adaptive', () => {
       expect(decide(280, { busyUs: 1_190 * MILLISECOND })).toBe('waits')
       expect(decide(600, { busyUs: 1_490 * MILLISECOND, waiting: 200_000 })).toBe('waits')
       expect(decide(600, { busyUs: 1_510 * MILLISECOND, waiting: 200_000 })).toBe('far')
+    })
+
+    it('waits as long as that, however near the others are, while flows last that fill these', () => {
+      const near = path(2_500_000, 20 * MILLISECOND)
+      const other = path(2_500_000, 40 * MILLISECOND)
+      const scheduler = new AdaptiveScheduler()
+      scheduler.setPaths([near, other])
+      const chosen = (bulkBytes: number, brief: boolean): Path | undefined =>
+        scheduler.pick(PacketClass.Bulk, bulkBytes, 200 * MILLISECOND, brief) === 1
+          ? scheduler.chosen[0]
+          : undefined
+      scheduler.sent(near, 20_000, 200 * MILLISECOND)
+      // 8 ms of waiting where the other path is 14 ms later.
+      expect(chosen(20_000, true) === other).toBe(true)
+      let packets = 0
+      const flows = { sequenceOf: (bucket: number) => (bucket === 5 ? packets : 0), isTcp: () => true }
+      scheduler.watch(flows as unknown as FlowTable, 0)
+      packets = 1000
+      expect(scheduler.watch(flows as unknown as FlowTable, 100 * MILLISECOND)).toBe(true)
+      expect(chosen(20_000, true)).toBe(undefined)
+      expect(chosen(40_000, true) === other).toBe(true)
+      expect(chosen(20_000, false) === other).toBe(true)
+      scheduler.review(true, 100 * MILLISECOND)
+      expect(chosen(20_000, true) === other).toBe(true)
     })
 
     it('counts from when the paths were calm, which they are with a drip', () => {

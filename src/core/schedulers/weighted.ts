@@ -14,6 +14,7 @@ export class WeightedScheduler implements Scheduler {
   readonly chosen: Path[] = []
   readonly flowFlags = new Uint8Array(BUCKETS)
   readonly ackLumps = undefined
+  readonly briefFlows = undefined
   private paths: readonly Path[] = []
   /** Virtual time of the last packet sent: where a path that comes (back) starts, so that it has no arrears. */
   private virtualBytes = 0
@@ -27,7 +28,9 @@ export class WeightedScheduler implements Scheduler {
 
   review(): void {}
 
-  watch(): void {}
+  watch(): boolean {
+    return false
+  }
 
   pick(): number {
     let best: Path | undefined

@@ -14,10 +14,10 @@ export let drops: DropCounters
 export let queue: EgressQueue
 let names: string[]
 
-export function start(options: EgressQueueOptions = {}): void {
+export function start(options: EgressQueueOptions = {}, brief?: Uint8Array<ArrayBuffer>): void {
   pool = new PacketPool(SLOTS * SLOT_BYTES)
   drops = new DropCounters()
-  queue = new EgressQueue(pool, drops, new EgressSlots(SLOTS), options)
+  queue = new EgressQueue(pool, drops, new EgressSlots(SLOTS), options, brief)
   names = []
 }
 
