@@ -48,7 +48,8 @@ const BRIEF_FROM_US = 40 * MILLISECOND
  * to 59 % of the sum in the first nine seconds, 68 so).
  */
 const BRIEF_TIMES = 2.5
-const BRIEF_US_MAX = 1_500 * MILLISECOND
+/** ... and no longer than this: with 1.2 s CUBIC does not find a satellite either (kernel: 50 % of the sum, 101 so). */
+const BRIEF_US_MAX = 400 * MILLISECOND
 /** Calm is less than this share of a path's rate, and is found at most so long after a transfer. */
 const CALM_SHARE = 0.1
 const CALM_US = 500 * MILLISECOND
