@@ -191,8 +191,8 @@ export function schedule(device: Device, peer: Peer, now: Instant): void {
     const count = scheduler.pick(packetClass, waiting, now, isBrief)
     if (count === 0) {
       peer.roomAt = Math.min(peer.roomAt, scheduler.nextRoomAt(now))
-      if (!isBrief) break
-      // Others may have a path that is not good enough for it.
+      // Others may have a path that is not good enough for it. Among brief flows the order stays as it is.
+      if (!isBrief || egress.bytesBulk === egress.bytesBrief) break
       egress.briefWait = true
       continue
     }

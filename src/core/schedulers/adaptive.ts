@@ -6,9 +6,10 @@
  * takes the packet, unless waiting would cost less than half the difference in delay, and at most 8 ms, or 2 under
  * load, or a tenth of the difference: a slow link is used early rather than late, since a sender inside that sees its
  * packets wait slows down. But what has just begun may be a page, which is there with its last packet: beside flows that
- * last it takes only what brings it there soonest, see brief-flows.ts, and by itself at first, too, where a path is far. Far
- * paths that lower the sum are left out, see far-paths.ts; long transfers are evened, see
- * long-transfers.ts, and before that what acknowledges them may come in lumps, see ack-lumps.ts.
+ * last it takes only what brings it there soonest, see brief-flows.ts, and by itself at first, too, where a path is far.
+ *
+ * Far paths that lower the sum are left out, see far-paths.ts; long transfers are evened, see long-transfers.ts, and before
+ * that what acknowledges them may come in lumps, see ack-lumps.ts.
  *
  * Real-time packets and pure ACKs never wait for a pacer. A real-time packet is doubled when its path is in doubt, on
  * a budget. The path that it takes is kept quick for it; one that carries only bulk may hold a longer queue.
