@@ -5,6 +5,7 @@ import { DatagramBatch } from '../base/datagram-batch.js'
 import { PacketBatch } from '../base/packet-pool.js'
 import { SECOND } from '../base/time.js'
 import { loadPrimitives } from '../io/primitives.js'
+import { PacketClass } from './flow-table.js'
 import { schedule } from './send.js'
 
 /** A client and a server that know each other, and a way to hand packets of flows to the client. */
@@ -79,24 +80,28 @@ test('the TUN is read on while bulk waits for its paths, not while no socket tak
 })
 
 test('a flow that has just begun goes before others that are brief, too, and wait for their paths', async () => {
-  const { end, pool, batch, add, world } = await connected(6)
+  const { end, pool, world } = await connected(6)
   const { device } = end
   const peer = device.peers[0]!
+  const { egress } = peer
   for (const { rate } of peer.paths)
     Object.assign(rate, { rateBytesPerSec: 1_000_000, gain: 1, startup: false })
-  for (let i = 0; i < 300; i++) add(ProtocolNumber.tcp, 7 + (i % 3), i, 1400)
   const now = end.local(world.clock.now)
-  device.handleTun(batch, now)
-  expect(peer.egress.packets).toBeGreaterThan(200)
+  const enqueue = (bucket: number): number => {
+    const slot = pool.take()
+    pool.length[slot] = 1400
+    egress.enqueue(slot, bucket, PacketClass.Bulk, 1400, now)
+    return slot
+  }
+  for (let i = 0; i < 300; i++) enqueue(7 + (i % 3))
   // They have had their first turn.
-  for (let i = 0; i < 9; i++) pool.release(peer.egress.dequeue(now))
+  for (let i = 0; i < 9; i++) pool.release(egress.dequeue(now))
   schedule(device, peer, now)
-  add(ProtocolNumber.tcp, 20, 0, 100)
-  const slot = batch.slots[0]!
-  device.handleTun(batch, now)
+  expect(egress.packets).toBeGreaterThan(200)
+  const slot = enqueue(20)
   schedule(device, peer, now)
-  peer.egress.briefWait = false
-  expect(peer.egress.dequeue(now)).toBe(slot)
+  egress.briefWait = false
+  expect(egress.dequeue(now)).toBe(slot)
 })
 
 test('packets whose session ends before they are sealed are counted and no longer in flight', async () => {
