@@ -57,10 +57,12 @@ const CUBIC_C = 0.4
 const CUBIC_BETA = 0.7
 const HYSTART_WINDOW_MIN = 16
 const HYSTART_SAMPLES = 8
+/** Acknowledgements that are no further apart than this come from one train. */
+const HYSTART_ACK_GAP_US = 2_000
 /** Until the first loss tells where the limit is, a window grows by this share in a round trip at least (tcp_cubic.c). */
 const UNKNOWN_GROWTH = 0.05
 
-/** CUBIC (RFC 9438) with HyStart's delay rule and proportional rate reduction (RFC 6937), as Linux has them. */
+/** CUBIC (RFC 9438) with HyStart and proportional rate reduction (RFC 6937), as Linux has them (tcp_cubic.c). */
 export class Cubic implements CongestionControl {
   window = 10
   readonly pacePerUs = Number.POSITIVE_INFINITY
@@ -70,12 +72,16 @@ export class Cubic implements CongestionControl {
   private k = 0
   private origin = 0
   private renoWindow = 0
-  private undo: { window: number; threshold: number; windowMaxBefore: number } | undefined
+  private undo: { window: number; threshold: number } | undefined
   private slowStartLeft = false
-  private roundEnd = 0
+  /** Least round trip of all, and of this round; that of the handshake is none of them. */
+  private minRttUs = Number.POSITIVE_INFINITY
   private roundMinUs = Number.POSITIVE_INFINITY
-  private lastRoundMinUs = Number.POSITIVE_INFINITY
   private roundSamples = 0
+  private roundEnd = 0
+  private roundStart: Instant = 0
+  /** Newest acknowledgement of the train with which the round began. */
+  private trainEnd: Instant = 0
   private recoveryDelivered = 0
   private recoveryAllowed = 0
   private recoveryFlight = 1
@@ -85,28 +91,37 @@ export class Cubic implements CongestionControl {
   }
 
   onAck(sample: AckSample, sender: SenderView): void {
-    if (sample.rttUs >= 0) this.hyStart(sample.rttUs, sender)
+    if (sample.rttUs >= 0) this.hyStart(sample.rttUs, sample.now, sender)
     if (sender.recovering || sender.heeding) this.reduce(sample, sender)
     else this.grow(sample, sender)
   }
 
-  private hyStart(rttUs: DurationUs, sender: SenderView): void {
-    if (this.slowStartLeft || this.window >= this.threshold) return
-    if (sender.una >= this.roundEnd) {
+  /**
+   * Slow start ends when acknowledgements have come without a gap for half the least round trip, or when the least of
+   * a round's round trips is an eighth above it.
+   */
+  private hyStart(rttUs: DurationUs, now: Instant, sender: SenderView): void {
+    this.minRttUs = Math.min(this.minRttUs, rttUs)
+    if (this.slowStartLeft || this.window >= this.threshold || this.window < HYSTART_WINDOW_MIN) return
+    if (sender.una > this.roundEnd) {
       this.roundEnd = sender.next
-      this.lastRoundMinUs = this.roundMinUs
+      this.roundStart = now
+      this.trainEnd = now
       this.roundMinUs = Number.POSITIVE_INFINITY
       this.roundSamples = 0
     }
-    this.roundSamples++
-    this.roundMinUs = Math.min(this.roundMinUs, rttUs)
-    if (this.window < HYSTART_WINDOW_MIN || this.roundSamples < HYSTART_SAMPLES) return
-    if (this.lastRoundMinUs === Number.POSITIVE_INFINITY) return
-    const eta = Math.min(16_000, Math.max(4_000, this.lastRoundMinUs / 8))
-    if (this.roundMinUs >= this.lastRoundMinUs + eta) {
-      this.threshold = this.window
-      this.slowStartLeft = true
+    let found = false
+    if (now - this.trainEnd <= HYSTART_ACK_GAP_US) {
+      this.trainEnd = now
+      found = now - this.roundStart > this.minRttUs / 2
     }
+    this.roundMinUs = Math.min(this.roundMinUs, rttUs)
+    const eta = Math.min(16_000, Math.max(4_000, this.minRttUs / 8))
+    if (this.roundSamples < HYSTART_SAMPLES) this.roundSamples++
+    else if (this.roundMinUs > this.minRttUs + eta) found = true
+    if (!found) return
+    this.threshold = this.window
+    this.slowStartLeft = true
   }
 
   private grow(sample: AckSample, sender: SenderView): void {
@@ -153,15 +168,10 @@ export class Cubic implements CongestionControl {
   }
 
   onLoss(_now: Instant, sender: SenderView): void {
-    this.undo = {
-      window: this.window,
-      threshold: this.threshold,
-      windowMaxBefore: this.windowMaxBefore,
-    }
+    this.undo = { window: this.window, threshold: this.threshold }
     this.windowMaxBefore = this.window < this.windowMaxBefore ? this.window * 0.85 : this.window
     this.threshold = Math.max(2, this.window * CUBIC_BETA)
     this.epoch = -1
-    this.slowStartLeft = true
     this.recoveryDelivered = 0
     this.recoveryAllowed = 0
     this.recoveryFlight = Math.max(1, sender.inFlight)
@@ -175,15 +185,18 @@ export class Cubic implements CongestionControl {
     this.window = Math.max(2, Math.min(this.window, this.threshold))
   }
 
+  /** Everything known is forgotten (bictcp_reset). */
   onTimeout(sender: SenderView): void {
     this.window = Math.max(2, sender.inFlight + 1)
+    this.windowMaxBefore = 0
+    this.minRttUs = Number.POSITIVE_INFINITY
+    this.slowStartLeft = false
   }
 
   onUndo(): void {
     if (!this.undo) return
     this.window = Math.max(this.window, this.undo.window)
     this.threshold = this.undo.threshold
-    this.windowMaxBefore = this.undo.windowMaxBefore
     this.undo = undefined
   }
 }
