@@ -91,6 +91,21 @@ expect:
   play(text)
 })
 
+test('one with CUBIC has all of the land line while its window is too small for the satellite', () => {
+  // Each packet on whatever path is free: 11.4 Mbit/s to 6 s. Dropped as after 50 ms: 15.6 to 10 s, 42 % at the end.
+  play(`name: test
+about: a test
+links:
+${linesOf(SATELLITE, 100)}
+traffic:
+  - { name: bulk, kind: tcp, way: down, congestion: cubic, for: 20s }
+expect:
+  - { what: goodput, of: bulk, window: 500ms..6s, min: 17.5Mbit/s }
+  - { what: goodput, of: bulk, window: 6s..10s, min: 18.5Mbit/s }
+  - { what: goodput, of: bulk, window: 12s..20s, min: 95% }
+`)
+})
+
 const PAGES = [
   // With what goes to the satellite as soon as the land line is full: 6.1 and 4.4 Mbit/s.
   { name: 'on calm links', links: SATELLITE, otherFor: 3, untilMs: 6500, mbit: 11 },

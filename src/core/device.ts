@@ -478,9 +478,9 @@ export class Device {
       }
       peer.reviewPaths(now)
       peer.contextsOut.review(peer.current?.remoteFeatures ?? 0, peer.bytesOut, this.busyShare, now)
-      const capacity = peer.scheduler.repairs ? peer.capacityBytesPerSec : 0
-      peer.flows.review(capacity, now)
-      peer.egress.review(peer.roundTripUsUsed, peer.rateBytesPerSec, capacity, now)
+      const { queuePaths } = peer
+      peer.flows.review(queuePaths.capacityBytesPerSec, now)
+      peer.egress.review(queuePaths, now)
       if (peer.sessions.length > 0 && peer.housekeepAt === NEVER) peer.housekeepAt = now
     }
   }

@@ -76,7 +76,7 @@ it('keeps what is sent again rather than what is new, its beginning rather than 
   expect(dequeueAll()).toEqual(['again 0', 'again 1', 'again 2'])
   // At a rate, too, and new bulk still has its 24 kB.
   start()
-  queue.review(10 * MILLISECOND, 0, 100_000, 0)
+  queue.review({ roundTripUs: 10 * MILLISECOND, bytesPerSec: 0, capacityBytesPerSec: 100_000, waitUs: 0 }, 0)
   for (let i = 0; i < 100; i++) enqueue(`new ${i}`, 2)
   for (let i = 0; i < 100; i++) again(`again ${i}`, 1)
   expect(queue.bytesBulk).toBe(75_000 + 24_000)
@@ -85,7 +85,7 @@ it('keeps what is sent again rather than what is new, its beginning rather than 
 
 it('takes no more of a burst than leaves in time at the rate known: what came last is not lost', () => {
   start({ ageUsMax: 2 * SECOND })
-  queue.review(10 * MILLISECOND, 0, 100_000, 0)
+  queue.review({ roundTripUs: 10 * MILLISECOND, bytesPerSec: 0, capacityBytesPerSec: 100_000, waitUs: 0 }, 0)
   for (let i = 0; i < 200; i++) enqueue(`packet ${i}`, 1, Bulk, 1000, 0)
   expect(queue.bytesBulk).toBe(75_000)
   expect(drops.snapshot()).toEqual({ egressFull: 125 })
@@ -94,10 +94,10 @@ it('takes no more of a burst than leaves in time at the rate known: what came la
   expect(left.at(-1)).toBe('packet 199')
   expect(drops.snapshot().egressOld).toBeUndefined()
   // A very slow line still gets the first segments of a connection, and with no rate known the bytes alone count.
-  queue.review(10 * MILLISECOND, 0, 100, 0)
+  queue.review({ roundTripUs: 10 * MILLISECOND, bytesPerSec: 0, capacityBytesPerSec: 100, waitUs: 0 }, 0)
   for (let i = 0; i < 200; i++) enqueue('packet', 1, Bulk, 1000, 0)
   expect(queue.bytesBulk).toBe(24_000)
-  queue.review(10 * MILLISECOND, 0, 0, 0)
+  queue.review({ roundTripUs: 10 * MILLISECOND, bytesPerSec: 0, capacityBytesPerSec: 0, waitUs: 0 }, 0)
   for (let i = 0; i < 200; i++) enqueue('packet', 1, Bulk, 1000, 0)
   expect(queue.bytesBulk).toBe(224_000)
 })

@@ -263,7 +263,7 @@ describe('CoDel in the queue', () => {
   it('lets a queue on a long path be as long as a sender needs that gives back a third of its window', () => {
     const dropped = (roundTripUs: number): number => {
       start()
-      queue.review(roundTripUs, 0, 0, 0)
+      queue.review({ roundTripUs, bytesPerSec: 0, capacityBytesPerSec: 0, waitUs: 0 }, 0)
       // Twelve packets more than leave in time: a queue of 120 ms, which stands.
       for (let i = 0; i < 12; i++) enqueue('x', 1)
       const delays = overload(100, 5, 0)
@@ -277,7 +277,7 @@ describe('CoDel in the queue', () => {
   it('gives a sender the time to hear of a drop and to slow down for a round, before it drops again', () => {
     const droppedAt = (roundTripUs: number): number[] => {
       start()
-      queue.review(roundTripUs, 0, 0, 0)
+      queue.review({ roundTripUs, bytesPerSec: 0, capacityBytesPerSec: 0, waitUs: 0 }, 0)
       // Twenty packets more than leave in time: a queue of 200 ms, which stands.
       for (let i = 0; i < 20; i++) enqueue('x', 1)
       const times: number[] = []
@@ -441,7 +441,7 @@ describe('EgressQueue beside its oracle', () => {
         for (const bucket of BRIEF) brief[bucket] = 1
         start({ bytesMax: 20_000, ageUsMax: SECOND }, brief)
         // So that CoDel never has the time to drop.
-        queue.review(1000 * SECOND, 0, 0, 0)
+        queue.review({ roundTripUs: 1000 * SECOND, bytesPerSec: 0, capacityBytesPerSec: 0, waitUs: 0 }, 0)
         const oracle = new OracleQueue(20_000)
         let now = 0
         let waiting = 0

@@ -8,7 +8,7 @@ import { Drop, type DropCounters } from './drop-reasons.js'
 import { type EgressSlots, REINJECTED } from './egress-slots.js'
 import { PacketClass } from './flow-table.js'
 import { FlowTurns, QUANTUM_BYTES } from './flow-turns.js'
-import { QUEUE_US, QueueTarget } from './queue-target.js'
+import { QUEUE_US, type QueuePaths, QueueTarget } from './queue-target.js'
 import { OUTER_BYTES } from './session.js'
 
 const CODEL_INTERVAL_US = 300 * MILLISECOND
@@ -132,16 +132,11 @@ export class EgressQueue {
     this.pureAckBytesMax = options.pureAckBytesMax ?? 128 << 10
   }
 
-  /**
-   * Called a few times a second: fits CoDel and the limit in bytes to the paths in use.
-   *
-   * @param roundTripUs their longest round trip
-   * @param bytesPerSec what they can carry together; 0 if that is not known
-   * @param capacityBytesPerSec the same with those whose rate is still being found, as far as it is; or 0
-   */
-  review(roundTripUs: DurationUs, bytesPerSec: number, capacityBytesPerSec: number, now: Instant): void {
+  /** Called a few times a second: fits CoDel and the limit in bytes to the paths in use. */
+  review(paths: QueuePaths, now: Instant): void {
     const { codel } = this
-    codel.targetUs = this.target.review(roundTripUs, bytesPerSec, now)
+    const { roundTripUs, capacityBytesPerSec } = paths
+    codel.targetUs = this.target.review(paths, now)
     codel.intervalUs = Math.max(CODEL_INTERVAL_US, roundTripUs)
     codel.roundTripUs = roundTripUs
     const inTime = Math.max(this.bytesMin, (WAIT_SHARE_MAX * this.ageUsMax * capacityBytesPerSec) / SECOND)

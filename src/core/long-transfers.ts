@@ -85,6 +85,8 @@ const FAR_SHARE_MIN = 0.1
 export class LongTransfers {
   /** By bucket: `PacketFlag.Even` or 0. */
   readonly flags = new Uint8Array(BUCKETS)
+  /** Whether there is any that is. */
+  evens = false
   /** By bucket: its next sequence when it was last looked at, and the packets that it usually has in {@link WATCH_US}. */
   private readonly sequence = new Uint32Array(BUCKETS)
   private readonly usual = new Float64Array(BUCKETS)
@@ -117,6 +119,7 @@ export class LongTransfers {
     const mayEven = !paths.some((path) => path.leftOut)
     const worthIt = mayEven && isWorthIt(paths)
     let changed = false
+    this.evens = false
     for (let bucket = 1; bucket < BUCKETS; bucket++) {
       const sequence = flows.sequenceOf(bucket)
       const ahead = (sequence - this.sequence[bucket]!) & SEQUENCE_MASK
@@ -143,6 +146,7 @@ export class LongTransfers {
         this.quietFor[bucket] = 0
         changed = true
       }
+      if (this.flags[bucket] !== 0) this.evens = true
     }
     return changed
   }

@@ -20,6 +20,7 @@ import { HandshakeDriver } from './handshake-driver.js'
 import { IncomingContexts, OutgoingContexts } from './header-contexts.js'
 import type { Link } from './link.js'
 import type { Path } from './path.js'
+import type { QueuePaths } from './queue-target.js'
 import { RelativeClock } from './relative-clock.js'
 import { Resequencer } from './resequencer.js'
 import { REPAIR_AGE_US } from './retention.js'
@@ -217,29 +218,19 @@ export class Peer {
     }
   }
 
-  /** The longest round trip of the paths that carry bulk now; 0 if none does. */
-  get roundTripUsUsed(): number {
-    let longest = 0
-    for (const { usable, rate, rateOutBytesPerSec } of this.paths) {
-      if (usable && rateOutBytesPerSec > IN_USE_SHARE * rate.rateBytesPerSec)
-        longest = Math.max(longest, rate.rttUsMin)
+  /** What the egress queue has to know of the paths. */
+  get queuePaths(): QueuePaths {
+    let roundTripUs = 0
+    let bytesPerSec = 0
+    let capacityBytesPerSec = 0
+    for (const { usable, leftOut, rate, rateOutBytesPerSec } of this.paths) {
+      if (!usable) continue
+      if (rateOutBytesPerSec > IN_USE_SHARE * rate.rateBytesPerSec)
+        roundTripUs = Math.max(roundTripUs, rate.rttUsMin)
+      if (!leftOut && !rate.startup) bytesPerSec += rate.rateBytesPerSec
+      if (this.scheduler.repairs) capacityBytesPerSec += rate.rateBytesPerSec
     }
-    return longest
-  }
-
-  /** What the paths for bulk can carry together, as far as that is known. */
-  get rateBytesPerSec(): number {
-    let sum = 0
-    for (const { usable, leftOut, rate } of this.paths)
-      if (usable && !leftOut && !rate.startup) sum += rate.rateBytesPerSec
-    return sum
-  }
-
-  /** What all paths can carry together: an estimate from the first train on. */
-  get capacityBytesPerSec(): number {
-    let sum = 0
-    for (const { usable, rate } of this.paths) if (usable) sum += rate.rateBytesPerSec
-    return sum
+    return { roundTripUs, bytesPerSec, capacityBytesPerSec, waitUs: this.scheduler.waitUsMax }
   }
 
   /** A session ended: paths must not go on using it. */

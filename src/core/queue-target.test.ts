@@ -1,9 +1,18 @@
 import { describe, expect, it } from 'vitest'
 import { MILLISECOND, SECOND } from '../base/time.js'
-import { QueueTarget } from './queue-target.js'
+import { type QueuePaths, QueueTarget } from './queue-target.js'
 
 const QUARTER = SECOND / 4
 const MBIT = 125_000
+
+function paths(roundTripMs: number, mbit: number, waitMs = 0): QueuePaths {
+  return {
+    roundTripUs: roundTripMs * MILLISECOND,
+    bytesPerSec: mbit * MBIT,
+    capacityBytesPerSec: mbit * MBIT,
+    waitUs: waitMs * MILLISECOND,
+  }
+}
 
 /** What comes out at the end, in ms, of reviews four times a second: each stretch is [seconds, Mbit/s]. */
 function after(roundTripMs: number, ...stretches: [number, number][]): number {
@@ -12,7 +21,7 @@ function after(roundTripMs: number, ...stretches: [number, number][]): number {
   let targetUs = 0
   for (const [seconds, rate] of stretches) {
     for (const end = now + seconds * SECOND; now < end; now += QUARTER)
-      targetUs = target.review(roundTripMs * MILLISECOND, rate * MBIT, now)
+      targetUs = target.review(paths(roundTripMs, rate), now)
   }
   return targetUs / MILLISECOND
 }
@@ -23,6 +32,13 @@ describe('QueueTarget', () => {
     expect(after(20, [10, 0])).toBe(50)
     expect(after(320, [10, 100])).toBe(128)
     expect(after(2000, [10, 100])).toBe(200)
+  })
+
+  it('is longer than bulk waits for a near path', () => {
+    const review = (waitMs: number): number =>
+      new QueueTarget().review(paths(40, 20, waitMs), 0) / MILLISECOND
+    expect(review(0)).toBe(50)
+    expect(review(280)).toBe(330)
   })
 
   it('leaves room for the window of the faster paths once they have become slower', () => {

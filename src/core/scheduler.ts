@@ -1,4 +1,4 @@
-import type { Instant } from '../base/time.js'
+import type { DurationUs, Instant } from '../base/time.js'
 import type { AckLumps } from './ack-lumps.js'
 import type { FlowTable } from './flow-table.js'
 import type { Path } from './path.js'
@@ -16,11 +16,13 @@ export interface Scheduler {
   readonly briefFlows: Uint8Array<ArrayBuffer> | undefined
   /** Which acknowledgements of what is sent are held back, if any are. */
   readonly ackLumps: AckLumps | undefined
+  /** How long bulk waits for a near path while a far one is free. */
+  readonly waitUsMax: DurationUs
   /** The set of paths that carry data changed. */
   setPaths(paths: readonly Path[]): void
   /**
    * Called a few times a second: for what shows over seconds only. `equalised`: the other end gives all packets the same
-   * delay. May change `leftOut` of the paths.
+   * delay. May change `leftOut` of the paths, and {@link waitUsMax}.
    */
   review(equalised: boolean, now: Instant): void
   /** Called many times a second while there is traffic. May change {@link flowFlags}, and {@link briefFlows}: then true. */

@@ -6,7 +6,8 @@
  * takes the packet, unless waiting would cost less than half the difference in delay, and at most 8 ms, or 2 under
  * load, or a tenth of the difference: a slow link is used early rather than late, since a sender inside that sees its
  * packets wait slows down. But what has just begun may be a page, which is there with its last packet: beside flows that
- * last it takes only what brings it there soonest, see brief-flows.ts, and by itself at first, too, where a path is far.
+ * last it takes only what brings it there soonest, see brief-flows.ts, and by itself at first, too, where a path is far;
+ * where one is as far as a satellite, all bulk does.
  *
  * Far paths that lower the sum are left out, see far-paths.ts; long transfers are evened, see long-transfers.ts, and before
  * that what acknowledges them may come in lumps, see ack-lumps.ts.
@@ -14,7 +15,7 @@
  * Real-time packets and pure ACKs never wait for a pacer. A real-time packet is doubled when its path is in doubt, on
  * a budget. The path that it takes is kept quick for it; one that carries only bulk may hold a longer queue.
  */
-import { type DurationUs, type Instant, MILLISECOND, NEVER } from '../../base/time.js'
+import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../../base/time.js'
 import { AckLumps } from '../ack-lumps.js'
 import { BriefFlows } from '../brief-flows.js'
 import { FarPaths } from '../far-paths.js'
@@ -49,8 +50,16 @@ const BRIEF_FROM_US = 40 * MILLISECOND
  * to 59 % of the sum in the first nine seconds, 68 so).
  */
 const BRIEF_TIMES = 2.5
-/** ... and no longer than this: with 1.2 s CUBIC does not find a satellite either (kernel: 50 % of the sum, 101 so). */
+/** ... and no longer than this: a transfer by 2 Mbit/s at 60 ms and 20 at 600 grows half as fast with 0.6 s (model, CUBIC). */
 const BRIEF_US_MAX = 400 * MILLISECOND
+/**
+ * One that is so much further away never takes more than it brings sooner, unless a transfer has its delay evened. What
+ * goes there before keeps a window that is not made for it from filling the near path (kernel, CUBIC, by 20/40 + 20/600
+ * ms: 8 to 16 Mbit/s in the first 6 s).
+ */
+const WAIT_FROM_US = 150 * MILLISECOND
+/** ... or where the near path carries less than this meanwhile, as a window of that size is soon there. */
+const WAIT_BYTES_MIN = 80_000
 /** Calm is less than this share of a path's rate, and is found at most so long after a transfer. */
 const CALM_SHARE = 0.1
 const CALM_US = 500 * MILLISECOND
@@ -73,6 +82,7 @@ export class AdaptiveScheduler implements Scheduler {
   private readonly longTransfers = new LongTransfers()
   readonly flowFlags = this.longTransfers.flags
   readonly ackLumps = new AckLumps()
+  waitUsMax = 0
   private readonly brief = new BriefFlows()
   readonly briefFlows = this.brief.flags
   private paths: readonly Path[] = []
@@ -93,8 +103,18 @@ export class AdaptiveScheduler implements Scheduler {
 
   review(equalised: boolean, now: Instant): void {
     this.equalised = equalised
-    if (equalised) this.farPaths.useAll(this.paths)
-    else this.farPaths.review(this.paths, now)
+    this.waitUsMax = 0
+    if (equalised) {
+      this.farPaths.useAll(this.paths)
+      return
+    }
+    this.farPaths.review(this.paths, now)
+    for (const near of this.paths) {
+      for (const far of this.paths) {
+        if (near.leftOut || far.leftOut || !this.isWaitedFor(near, far)) continue
+        this.waitUsMax = Math.max(this.waitUsMax, far.rate.baseUs - near.rate.baseUs)
+      }
+    }
   }
 
   watch(flows: FlowTable, now: Instant): boolean {
@@ -190,9 +210,17 @@ export class AdaptiveScheduler implements Scheduler {
       const furtherUs = free.rate.baseUs - rate.baseUs - BRIEF_FROM_US
       const briefUs = BRIEF_TIMES * furtherUs * (1 + rate.rateBytesPerSec / free.rate.rateBytesPerSec)
       if (furtherUs > 0 && now - this.busyFrom < Math.min(BRIEF_US_MAX, briefUs)) return laterUs
+      if (this.isWaitedFor(best, free)) return laterUs
     }
     const isBusy = best.rateOutBytesPerSec > BUSY_SHARE * rate.rateBytesPerSec
     return Math.min(laterUs / 2, Math.max(isBusy ? SPILL_US_BUSY : SPILL_US_MAX, SPILL_SHARE * laterUs))
+  }
+
+  /** Whether bulk waits for `near` unless `far` brings it sooner, however long it has gone on. */
+  private isWaitedFor(near: Path, far: Path): boolean {
+    const furtherUs = far.rate.baseUs - near.rate.baseUs
+    if (furtherUs < WAIT_FROM_US || this.longTransfers.evens) return false
+    return (furtherUs * near.rate.rateBytesPerSec) / SECOND >= WAIT_BYTES_MIN
   }
 
   private pickUrgent(packetClass: number, now: Instant): number {

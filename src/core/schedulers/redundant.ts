@@ -10,6 +10,7 @@ export class RedundantScheduler implements Scheduler {
   readonly chosen: Path[] = []
   readonly flowFlags = new Uint8Array(BUCKETS)
   readonly ackLumps = undefined
+  readonly waitUsMax = 0
   readonly briefFlows = undefined
   private paths: readonly Path[] = []
 

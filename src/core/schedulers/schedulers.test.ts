@@ -235,20 +235,28 @@ describe('adaptive', () => {
       readonly equalised?: boolean
       /** Bulk that waits; 2,500 are a millisecond. */
       readonly waiting?: number
+      /** Of the near path. */
+      readonly bytesPerSec?: number
     }
 
     /** Two paths of 2.5 MB/s, of which the near one is busy for some 12 ms. */
     function decide(furtherMs: number, before: Before = {}): 'far' | 'waits' {
-      const { busyUs = 0, dripBytes = 0, equalised = false, waiting = 100_000 } = before
-      const near = path(2_500_000, 20 * MILLISECOND)
+      const {
+        busyUs = 0,
+        dripBytes = 0,
+        equalised = false,
+        waiting = 100_000,
+        bytesPerSec = 2_500_000,
+      } = before
+      const near = path(bytesPerSec, 20 * MILLISECOND)
       const far = path(2_500_000, (20 + furtherMs) * MILLISECOND)
       for (const { rate } of [near, far]) Object.defineProperty(rate, 'baseUs', { value: rate.owdUs(0) })
       const scheduler: Scheduler = new AdaptiveScheduler()
       scheduler.setPaths([far, near])
       scheduler.review(equalised, 0)
       for (let at = -3_000 * MILLISECOND; at < busyUs; at += 10 * MILLISECOND)
-        scheduler.sent(near, at < 0 ? dripBytes : 20_000, at)
-      scheduler.sent(near, 30_000, busyUs)
+        scheduler.sent(near, at < 0 ? dripBytes : bytesPerSec / 125, at)
+      scheduler.sent(near, bytesPerSec / 83, busyUs)
       if (scheduler.pick(PacketClass.Bulk, waiting, busyUs) === 0) return 'waits'
       expect(scheduler.chosen[0] === far).toBe(true)
       return 'far'
@@ -268,8 +276,36 @@ describe('adaptive', () => {
     it('lasts the longer the further away the far one is, up to 0.4 s', () => {
       expect(decide(100, { busyUs: 290 * MILLISECOND })).toBe('waits')
       expect(decide(100, { busyUs: 310 * MILLISECOND })).toBe('far')
-      expect(decide(600, { busyUs: 390 * MILLISECOND, waiting: 200_000 })).toBe('waits')
-      expect(decide(600, { busyUs: 410 * MILLISECOND, waiting: 200_000 })).toBe('far')
+      expect(decide(140, { busyUs: 390 * MILLISECOND })).toBe('waits')
+      expect(decide(140, { busyUs: 410 * MILLISECOND })).toBe('far')
+    })
+
+    it('has no end where the far one is more than 150 ms further away, unless the near one is very thin', () => {
+      const busyUs = 10_000 * MILLISECOND
+      expect(decide(149, { busyUs })).toBe('far')
+      expect(decide(151, { busyUs })).toBe('waits')
+      expect(decide(280, { busyUs, waiting: 600_000 })).toBe('waits')
+      expect(decide(280, { busyUs, waiting: 700_000 })).toBe('far')
+      expect(decide(280, { busyUs, equalised: true })).toBe('far')
+      // 84,000 and 78,400 bytes in 280 ms.
+      expect(decide(280, { busyUs, bytesPerSec: 300_000, waiting: 60_000 })).toBe('waits')
+      expect(decide(280, { busyUs, bytesPerSec: 280_000, waiting: 60_000 })).toBe('far')
+    })
+
+    it('is known, as what waits must not be dropped meanwhile', () => {
+      const waitMs = (furtherMs: number, bytesPerSec = 2_500_000, equalised = false): number => {
+        const near = path(bytesPerSec, 20 * MILLISECOND)
+        const far = path(2_500_000, (20 + furtherMs) * MILLISECOND)
+        for (const { rate } of [near, far]) Object.defineProperty(rate, 'baseUs', { value: rate.owdUs(0) })
+        const scheduler = new AdaptiveScheduler()
+        scheduler.setPaths([far, near])
+        scheduler.review(equalised, 0)
+        return scheduler.waitUsMax / MILLISECOND
+      }
+      expect(waitMs(280)).toBe(280)
+      expect(waitMs(140)).toBe(0)
+      expect(waitMs(280, 200_000)).toBe(0)
+      expect(waitMs(280, 2_500_000, true)).toBe(0)
     })
 
     it('waits as long as that, however near the others are, while flows last that fill these', () => {

@@ -14,6 +14,7 @@ export class WeightedScheduler implements Scheduler {
   readonly chosen: Path[] = []
   readonly flowFlags = new Uint8Array(BUCKETS)
   readonly ackLumps = undefined
+  readonly waitUsMax = 0
   readonly briefFlows = undefined
   private paths: readonly Path[] = []
   /** Virtual time of the last packet sent: where a path that comes (back) starts, so that it has no arrears. */
