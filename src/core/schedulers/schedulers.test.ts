@@ -268,16 +268,17 @@ describe('adaptive', () => {
       expect(decide(60, { equalised: true })).toBe('far')
     })
 
-    it('takes what is no more than 40 ms further away as early as ever', () => {
-      expect(decide(41, { waiting: 60_000 })).toBe('waits')
-      expect(decide(39, { waiting: 60_000 })).toBe('far')
+    it('takes what is no more than 10 ms further away as early as ever', () => {
+      expect(decide(20, { waiting: 15_000 })).toBe('waits')
+      expect(decide(9.9, { waiting: 15_000 })).toBe('far')
     })
 
     it('lasts the longer the further away the far one is, up to 0.4 s', () => {
-      expect(decide(100, { busyUs: 290 * MILLISECOND })).toBe('waits')
-      expect(decide(100, { busyUs: 310 * MILLISECOND })).toBe('far')
-      expect(decide(140, { busyUs: 390 * MILLISECOND })).toBe('waits')
-      expect(decide(140, { busyUs: 410 * MILLISECOND })).toBe('far')
+      expect(decide(100, { busyUs: 170 * MILLISECOND })).toBe('waits')
+      expect(decide(100, { busyUs: 190 * MILLISECOND })).toBe('far')
+      const thin = { bytesPerSec: 250_000, waiting: 20_000 }
+      expect(decide(250, { ...thin, busyUs: 390 * MILLISECOND })).toBe('waits')
+      expect(decide(250, { ...thin, busyUs: 410 * MILLISECOND })).toBe('far')
     })
 
     it('has no end where the far one is more than 150 ms further away, unless the near one is very thin', () => {
