@@ -217,7 +217,8 @@ export class AdaptiveScheduler implements Scheduler {
   /** Whether bulk waits for `near` unless `far` brings it sooner, however long it has gone on. */
   private isWaitedFor(near: Path, far: Path): boolean {
     const furtherUs = far.rate.baseUs - near.rate.baseUs
-    if (furtherUs < WAIT_FROM_US || this.longTransfers.evens) return false
+    // Of one that has not been measured nothing is known.
+    if (furtherUs < WAIT_FROM_US || !Number.isFinite(furtherUs) || this.longTransfers.evens) return false
     return (furtherUs * near.rate.rateBytesPerSec) / SECOND >= WAIT_BYTES_MIN
   }
 

@@ -305,6 +305,7 @@ describe('adaptive', () => {
       }
       expect(waitMs(280)).toBe(280)
       expect(waitMs(140)).toBe(0)
+      expect(waitMs(Number.POSITIVE_INFINITY)).toBe(0)
       expect(waitMs(280, 200_000)).toBe(0)
       expect(waitMs(280, 2_500_000, true)).toBe(0)
     })
