@@ -324,6 +324,9 @@ describe('plait status', () => {
         2 long transfers have the delay of the slowest path, so as to fill all of them
         1 transfer has acknowledgements held back now and then, so as to fill the far paths, too"
     `)
+    const far = { ...peer.paths[0]!, rate: { ...busy, limiter: 'distance' } } as const
+    const farther = { ...snapshot, peers: [{ ...peer, paths: [far] }] }
+    expect(renderStatus(farther, { why: true })).toContain('its delay: it takes what it brings sooner')
     expect(renderStatus(snapshot)).not.toContain('limited by')
     const weighted = renderStatus(SNAPSHOT, { why: true })
     expect(weighted).toMatch(/0 {2}dsl +- {2}scheduler weighted/)

@@ -8,6 +8,7 @@ const LIMITS: Readonly<Record<RateLimiter, string>> = {
   link: 'the link',
   'in flight': 'bytes under way, until they are reported',
   application: 'the traffic: no more is asked for',
+  distance: 'its delay: it takes what it brings sooner',
   loss: 'loss: a short buffer in the link',
   'left out': 'its delay: the others carry more without it',
   draining: 'a pause that empties the queue',

@@ -5,7 +5,7 @@ import type { Device } from './device.js'
 import { carriesData } from './events.js'
 import type { Path } from './path.js'
 import type { Peer } from './peer.js'
-import type { PathSnapshot, PeerSnapshot, PeerState } from './snapshot.js'
+import type { PathSnapshot, PeerSnapshot, PeerState, RateLimiter } from './snapshot.js'
 
 /** What `plait status` shows of every peer; names, keys and networks are filled in by whoever has them as text. */
 export type PeerFigures = Omit<PeerSnapshot, 'publicKey' | 'allowedIps'>
@@ -89,11 +89,16 @@ function inspectPath(path: Path, peer: Peer, now: Instant): PathSnapshot {
       targetMs: path.rate.targetUs / 1000,
       inFlightBytes: path.inFlightBytes,
       inFlightBytesMax: path.rate.inFlightBytesMax,
-      limiter: path.leftOut ? 'left out' : path.rate.limiter,
+      limiter: limiterOf(path),
       rebases: path.rate.rebases,
     },
     share: total > 0 ? path.rateOutBytesPerSec / total : 0,
   }
+}
+
+function limiterOf({ leftOut, onlySooner, rate }: Path): RateLimiter {
+  if (leftOut) return 'left out'
+  return onlySooner && rate.limiter === 'application' ? 'distance' : rate.limiter
 }
 
 function known(value: number): number | undefined {

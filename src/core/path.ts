@@ -33,6 +33,8 @@ export class Path {
   capped = false
   /** Gets no bulk at present, since the sum is greater without it: see far-paths.ts. */
   leftOut = false
+  /** Is so far that it takes only what it brings sooner than the near paths: see schedulers/adaptive.ts. */
+  onlySooner = false
   /** What was last told of it. */
   leftOutTold = false
   /** Trains sent so far, see train.ts. */

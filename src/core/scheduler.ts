@@ -22,7 +22,7 @@ export interface Scheduler {
   setPaths(paths: readonly Path[]): void
   /**
    * Called a few times a second: for what shows over seconds only. `equalised`: the other end gives all packets the same
-   * delay. May change `leftOut` of the paths, and {@link waitUsMax}.
+   * delay. May change `leftOut` and `onlySooner` of the paths, and {@link waitUsMax}.
    */
   review(equalised: boolean, now: Instant): void
   /** Called many times a second while there is traffic. May change {@link flowFlags}, and {@link briefFlows}: then true. */

@@ -121,9 +121,18 @@ export interface RateSnapshot {
 
 /**
  * What keeps a path's rate from being higher: it is still rising; the link; the bytes that may be under way; the traffic,
- * which asks for no more; loss beyond what is usual; a pause that empties the queue; the sum, which is greater without.
+ * which asks for no more, or not of a path that is as far as this one; loss beyond what is usual; a pause that empties the
+ * queue; the sum, which is greater without.
  */
-export type RateLimiter = 'starting' | 'link' | 'in flight' | 'application' | 'loss' | 'draining' | 'left out'
+export type RateLimiter =
+  | 'starting'
+  | 'link'
+  | 'in flight'
+  | 'application'
+  | 'distance'
+  | 'loss'
+  | 'draining'
+  | 'left out'
 
 export interface EventSnapshot {
   /** Seconds since the start. */

@@ -102,15 +102,14 @@ export class AdaptiveScheduler implements Scheduler {
 
   review(equalised: boolean, now: Instant): void {
     this.equalised = equalised
+    if (equalised) this.farPaths.useAll(this.paths)
+    else this.farPaths.review(this.paths, now)
     this.waitUsMax = 0
-    if (equalised) {
-      this.farPaths.useAll(this.paths)
-      return
-    }
-    this.farPaths.review(this.paths, now)
-    for (const near of this.paths) {
-      for (const far of this.paths) {
-        if (near.leftOut || far.leftOut || !this.isWaitedFor(near, far)) continue
+    for (const far of this.paths) {
+      far.onlySooner = false
+      for (const near of this.paths) {
+        if (equalised || near.leftOut || far.leftOut || !this.isWaitedFor(near, far)) continue
+        far.onlySooner = true
         this.waitUsMax = Math.max(this.waitUsMax, far.rate.baseUs - near.rate.baseUs)
       }
     }

@@ -301,6 +301,7 @@ describe('adaptive', () => {
         const scheduler = new AdaptiveScheduler()
         scheduler.setPaths([far, near])
         scheduler.review(equalised, 0)
+        expect([near.onlySooner, far.onlySooner]).toEqual([false, scheduler.waitUsMax > 0])
         return scheduler.waitUsMax / MILLISECOND
       }
       expect(waitMs(280)).toBe(280)
