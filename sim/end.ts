@@ -23,6 +23,7 @@ import type { Clock, Handler } from './clock.js'
 import { EndSocket } from './end-socket.js'
 import { Identity, partialChecksum } from './inner-packet.js'
 import type { Ledger } from './ledger.js'
+import { MachineClock } from './machine-clock.js'
 import type { Attachment, Network } from './network.js'
 
 /** How the machine of one end behaves. */
@@ -109,8 +110,7 @@ export class End {
   private readonly timer: Handler
   private lastLocal = Number.NEGATIVE_INFINITY
   private asleepUntil = Number.NEGATIVE_INFINITY
-  private clockStopsAt: Instant = NEVER
-  private clockLostUs: DurationUs = 0
+  private readonly machineClock: MachineClock
   private readonly random: Prng
   /** Randomness of the traffic that starts here, apart from the machine's. */
   readonly trafficRandom: Prng
@@ -127,6 +127,7 @@ export class End {
     private readonly ciphers: PacketCiphers,
     seed: number,
   ) {
+    this.machineClock = new MachineClock(machine.clockBaseUs, machine.clockDriftPpm)
     this.random = new Prng(seed)
     this.trafficRandom = new Prng(~seed)
     this.waker = { id: clock.nextHandlerId(), fire: () => this.wake() }
@@ -155,24 +156,14 @@ export class End {
     this.scheduleWake()
   }
 
-  /** This end's monotonic clock at the world's `now`; never goes back. */
+  /** This end's monotonic clock at the world's `now`. */
   local(now: Instant): Instant {
-    const running = Math.min(now, this.clockStopsAt) - this.clockLostUs
-    return this.machine.clockBaseUs + Math.floor(running * (1 + this.machine.clockDriftPpm * 1e-6))
+    return this.machineClock.local(now)
   }
 
   /** This end's clock now. */
   get now(): Instant {
     return this.local(this.clock.now)
-  }
-
-  /** The first moment of the world at which {@link local} shows `instant`. */
-  private worldTime(instant: Instant): Instant {
-    let world =
-      Math.ceil((instant - this.machine.clockBaseUs) / (1 + this.machine.clockDriftPpm * 1e-6)) +
-      this.clockLostUs
-    while (this.local(world) < instant) world++
-    return world
   }
 
   private start(): Device {
@@ -225,13 +216,11 @@ export class End {
    * buffers. `clockRuns`: a machine that was merely stopped; else a suspend, during which the clock stands still.
    */
   suspend(until: Instant, clockRuns: boolean): void {
-    const from = this.clock.now
     this.asleepUntil = until
-    if (!clockRuns) this.clockStopsAt = from
+    if (!clockRuns) this.machineClock.stop(this.clock.now)
     this.clock.call(until, () => {
       this.asleepUntil = Number.NEGATIVE_INFINITY
-      this.clockStopsAt = NEVER
-      if (!clockRuns) this.clockLostUs += until - from
+      this.machineClock.goOn(until)
       this.timerGeneration++
       this.timerAt = NEVER
       this.scheduleWake()
@@ -488,7 +477,7 @@ export class End {
 
   private setTimer(at: Instant): void {
     this.timerAt = at
-    this.clock.at(this.worldTime(at), this.timer, ++this.timerGeneration)
+    this.clock.at(this.machineClock.worldTime(at), this.timer, ++this.timerGeneration)
   }
 
   private timerFired(): void {
