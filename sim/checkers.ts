@@ -117,6 +117,8 @@ export interface Conservation extends LedgerSummary {
   diedWithRestart: number
   /** Acknowledgements that gave way to newer ones in the queue. */
   acksThinned?: number
+  /** ... and those that had come already. */
+  acksSpaced?: number
 }
 
 /**
@@ -126,7 +128,7 @@ export interface Conservation extends LedgerSummary {
 export function checkConservation(c: Conservation): string[] {
   const faults: string[] = []
   const before = sumOf(c.drops, BEFORE_WIRE) + (c.acksThinned ?? 0)
-  const after = sumOf(c.drops, AFTER_WIRE)
+  const after = sumOf(c.drops, AFTER_WIRE) + (c.acksSpaced ?? 0)
   if (c.neverOnWire > before + c.diedWithRestart) {
     faults.push(
       `${c.neverOnWire} packets never left, but only ${before} were counted as dropped before the wire`,

@@ -84,6 +84,7 @@ export class End {
   /** Sums over former runs. */
   private readonly formerDrops: DropSums = {}
   private formerAcksThinned = 0
+  private formerAcksSpaced = 0
   diedWithRestart = 0
   restarts = 0
   /** Packets that came out of the TUN and that went into it, over all runs. */
@@ -184,6 +185,7 @@ export class End {
       this.drain(this.local(this.clock.now))
     }
     this.formerAcksThinned = this.acksThinned
+    this.formerAcksSpaced = this.acksSpaced
     this.running = false
     for (const socket of this.sockets) {
       socket.open = false
@@ -245,10 +247,16 @@ export class End {
     }
   }
 
-  /** Acknowledgements that gave way to newer ones, in all runs of this end. */
+  /** Acknowledgements that gave way to newer ones before they left, in all runs of this end. */
   get acksThinned(): number {
     if (!this.running) return this.formerAcksThinned
     return this.device.peers.reduce((sum, peer) => sum + peer.egress.acksThinned, this.formerAcksThinned)
+  }
+
+  /** ... and after they had come. */
+  get acksSpaced(): number {
+    if (!this.running) return this.formerAcksSpaced
+    return this.device.peers.reduce((sum, peer) => sum + peer.spacedAcks.thinned, this.formerAcksSpaced)
   }
 
   /** Drops counted so far by all runs of this end. */

@@ -1,6 +1,6 @@
 /**
- * Links of different delay: what has just begun (core/schedulers/adaptive.ts), BBR's first seconds (core/ack-lumps.ts), and
- * its long transfer from when it is evened on (core/long-transfers.ts).
+ * Links of different delay: what has just begun (core/schedulers/adaptive.ts), CUBIC's first seconds (core/ack-spacing.ts)
+ * and BBR's (core/ack-lumps.ts), and its long transfer from when it is evened on (core/long-transfers.ts).
  */
 import { beforeAll, expect, test } from 'vitest'
 import { loadPrimitives } from '../src/io/primitives.js'
@@ -26,6 +26,14 @@ const CELL: readonly LinkRow[] = [
 const FAR_CELL: readonly LinkRow[] = [
   [6, 20],
   [50, 90],
+]
+const FARTHER_CELL: readonly LinkRow[] = [
+  [20, 20],
+  [50, 180],
+]
+const THIN_AND_FARTHER_CELL: readonly LinkRow[] = [
+  [6, 20],
+  [50, 240],
 ]
 const NEAR_AND_FAR: readonly LinkRow[] = [
   [40, 20],
@@ -103,6 +111,22 @@ expect:
   - { what: goodput, of: bulk, window: 500ms..6s, min: 17.5Mbit/s }
   - { what: goodput, of: bulk, window: 6s..10s, min: 18.5Mbit/s }
   - { what: goodput, of: bulk, window: 12s..20s, min: 95% }
+`)
+})
+
+test.each([
+  // Where the queue of the near link ends slow start: 75 and 55 %.
+  { links: FARTHER_CELL, percent: 95 },
+  { links: THIN_AND_FARTHER_CELL, percent: 95 },
+])('one with CUBIC finds the far link as it starts up: %j', ({ links, percent }) => {
+  play(`name: test
+about: a test
+links:
+${linesOf(links, 200)}
+traffic:
+  - { name: bulk, kind: tcp, way: down, congestion: cubic, for: 9s }
+expect:
+  - { what: goodput, of: bulk, window: 1s..9s, min: ${percent}% }
 `)
 })
 

@@ -45,9 +45,11 @@ export class StepChecker {
     let held = 0
     let died = 0
     let thinned = 0
+    let spaced = 0
     for (const end of this.ends) {
       died += end.diedWithRestart
       thinned += end.acksThinned
+      spaced += end.acksSpaced
       if (!end.running) continue
       held += end.pool.slotCount - end.pool.freeCount + end.waitingDatagrams
       this.checkLimits(end, now)
@@ -55,7 +57,7 @@ export class StepChecker {
     if (!this.ledger.followsWire) return
     const { beforeWire, dataArrived, dataDelivered } = this.ledger
     const accountedBefore = held + died + thinned
-    const accountedAfter = dataDelivered + held + died
+    const accountedAfter = dataDelivered + held + died + spaced
     // Drops only ever grow: while those of the last time are enough, nobody need add them up again.
     if (
       beforeWire <= accountedBefore + this.droppedBefore &&

@@ -225,6 +225,7 @@ export class World {
       ...this.ledger.summary(),
       drops: this.drops(),
       acksThinned: this.ends.reduce((sum, end) => sum + end.acksThinned, 0),
+      acksSpaced: this.ends.reduce((sum, end) => sum + end.acksSpaced, 0),
       diedWithRestart: this.ends.reduce((sum, end) => sum + end.diedWithRestart, 0),
     }
   }

@@ -180,7 +180,7 @@ const SNAPSHOT: Snapshot = {
       bytesIn: 12_345_678_901,
       packetsOut: 10,
       packetsIn: 20,
-      resequencer: { held: 1, holesReleased: 2, late: 3, duplicates: 4 },
+      resequencer: { held: 1, holesReleased: 2, late: 3, duplicates: 4, acksThinned: 5 },
       queue: { bytes: 1_440, packets: 1, acksThinned: 12, headerBytesSaved: 27_000, evened: 0, lumped: 0 },
       paths: [
         {
@@ -229,7 +229,7 @@ const SNAPSHOT: Snapshot = {
       bytesIn: 0,
       packetsOut: 0,
       packetsIn: 0,
-      resequencer: { held: 0, holesReleased: 0, late: 0, duplicates: 0 },
+      resequencer: { held: 0, holesReleased: 0, late: 0, duplicates: 0, acksThinned: 0 },
       queue: { bytes: 0, packets: 0, acksThinned: 0, headerBytesSaved: 0, evened: 0, lumped: 0 },
       paths: [],
     },
@@ -248,7 +248,7 @@ describe('plait status', () => {
         allowed IPs  10.7.0.0/24
         traffic      out 1.50 MB, 10 packets; in 12.3 GB, 20 packets
         queue        1.44 kB in 1 packets, 12 ACKs thinned, 27.0 kB of headers left out
-        order        1 held, 2 holes given up, 3 late, 4 duplicates
+        order        1 held, 2 holes given up, 3 late, 4 duplicates, 5 ACKs thinned
         path  link  remote               state     since      RTT     +OWD  loss out      in      out       in  weight  share  reason
            0  dsl   203.0.113.7:51820    up          5 s  21.4 ms  0.00 ms       0 %  1.23 %  1.00 MB  2.00 MB      50   75 %  answers
            2  lte   [2001:db8::1]:51820  down   1 m 30 s        -        -         -       -      0 B      0 B      20    0 %  nothing heard for 500 ms
@@ -258,7 +258,7 @@ describe('plait status', () => {
         allowed IPs  10.0.0.0/16, 10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16, 10.4.0.0/16, 10.5.0.0/16, 10.6.0.0/16, 10.7.0.0/16 and 2 more
         traffic      out 0 B, 0 packets; in 0 B, 0 packets
         queue        0 B in 0 packets, 0 ACKs thinned, 0 B of headers left out
-        order        0 held, 0 holes given up, 0 late, 0 duplicates
+        order        0 held, 0 holes given up, 0 late, 0 duplicates, 0 ACKs thinned
         no path yet
 
       dropped packets

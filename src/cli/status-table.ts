@@ -65,7 +65,7 @@ function renderPeer(peer: PeerSnapshot, before: PeerSnapshot | undefined, second
     `  queue        ${size(queue.bytes)} in ${queue.packets} packets, ${queue.acksThinned} ACKs thinned, ` +
       `${size(queue.headerBytesSaved)} of headers left out`,
     `  order        ${order.held} held, ${order.holesReleased} holes given up, ${order.late} late, ` +
-      `${order.duplicates} duplicates`,
+      `${order.duplicates} duplicates, ${order.acksThinned} ACKs thinned`,
     ...(peer.paths.length === 0 ? ['  no path yet'] : renderPaths(peer.paths, before?.paths, seconds)),
   ]
 }

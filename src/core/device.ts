@@ -224,6 +224,7 @@ export class Device {
       if (now >= peer.housekeepAt) housekeep(peer, now)
       if (now >= peer.handshake.nextTimeout()) peer.handshake.handleTimeout(now)
       if (now >= peer.resequencer.nextTimeout()) peer.resequencer.handleTimeout(now)
+      if (now >= peer.spacedAcks.dueAt) peer.spacedAcks.release(now)
       if (peer.egress.packets > 0) schedule(this, peer, now)
       else peer.roomAt = NEVER
     }
@@ -290,7 +291,7 @@ export class Device {
     let next = this.slowTickAt
     for (const peer of this.peers) {
       next = Math.min(next, peer.housekeepAt, peer.handshake.nextTimeout(), peer.roomAt)
-      next = Math.min(next, peer.resequencer.nextTimeout())
+      next = Math.min(next, peer.resequencer.nextTimeout(), peer.spacedAcks.dueAt)
       for (const session of peer.sessions) {
         if (session.answers.length > 0) next = Number.NEGATIVE_INFINITY
         else if (feedbackEarliest(session) < next) next = Math.min(next, feedbackDue(session))

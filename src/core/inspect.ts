@@ -34,6 +34,7 @@ function inspectPeer(peer: Peer, now: Instant): PeerFigures {
       holesReleased: resequencer.holesReleased,
       late: resequencer.lateDelivered,
       duplicates: resequencer.duplicates,
+      acksThinned: peer.spacedAcks.thinned,
     },
     queue: {
       bytes: egress.bytes,

@@ -29,6 +29,7 @@ import { AdaptiveScheduler } from './schedulers/adaptive.js'
 import { RedundantScheduler } from './schedulers/redundant.js'
 import { WeightedScheduler } from './schedulers/weighted.js'
 import type { Session } from './session.js'
+import { SpacedAcks } from './spaced-acks.js'
 
 /** A path carries bulk while it sends more than this share of what it could. */
 const IN_USE_SHARE = 0.02
@@ -58,6 +59,7 @@ export class Peer {
   readonly flows: FlowTable
   readonly egress: EgressQueue
   readonly resequencer: Resequencer
+  readonly spacedAcks: SpacedAcks
   readonly clock = new RelativeClock()
   readonly contextsOut: OutgoingContexts
   readonly contextsIn: IncomingContexts
@@ -105,6 +107,7 @@ export class Peer {
     }
     this.egress = new EgressQueue(pool, drops, device.egressSlots, limits, this.scheduler.briefFlows)
     this.resequencer = new Resequencer(pool, drops, device.delivered, { holdUsMax: HOLD_US_MAX })
+    this.spacedAcks = new SpacedAcks(pool, device.delivered)
     this.contextsOut = new OutgoingContexts(pool)
     this.contextsIn = new IncomingContexts(pool)
     this.handshake = new HandshakeDriver(this, now)

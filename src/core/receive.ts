@@ -295,20 +295,35 @@ function accept(
   peer.bytesIn += pool.length[slot]!
   const bucket = order >>> SEQUENCE_BITS
   const sequence = order & SEQUENCE_MASK
-  const lumps = peer.scheduler.ackLumps
-  if (bucket === BUCKET_UNORDERED && lumps !== undefined && lumps.mayHold(now)) {
-    peer.resequencer.receiveUnordered(slot, sequence, ackDueAt(device, peer, lumps, slot, now), now)
+  if (bucket === BUCKET_UNORDERED) receiveUnordered(device, peer, slot, sequence, now)
+  else peer.resequencer.receive(slot, bucket, sequence, peer.clock.sentAt, stampAndFlags & 0xf, now)
+}
+
+/** What needs no order goes on at once, but for acknowledgements that are to come in lumps, or apart. */
+function receiveUnordered(device: Device, peer: Peer, slot: number, sequence: number, now: Instant): void {
+  const { resequencer, scheduler, spacedAcks } = peer
+  const lumps = scheduler.ackLumps
+  if (lumps?.mayHold(now)) {
+    resequencer.receiveUnordered(slot, sequence, ackDueAt(device, peer, lumps, slot, now), now)
+    return
+  }
+  const spacingUs = scheduler.ackSpacingUs(peer.egress.bytesBulk, now)
+  if ((spacingUs > 0 || spacedAcks.isWaiting) && isPureAck(device, slot)) {
+    if (resequencer.isNew(slot, sequence)) spacedAcks.receive(slot, spacingUs, now)
   } else {
-    peer.resequencer.receive(slot, bucket, sequence, peer.clock.sentAt, stampAndFlags & 0xf, now)
+    resequencer.receiveUnordered(slot, sequence, Number.NEGATIVE_INFINITY, now)
   }
 }
 
 /** When the packet in `slot` is to go on: in the past but for what acknowledges a transfer that {@link AckLumps} is about. */
 function ackDueAt(device: Device, peer: Peer, lumps: AckLumps, slot: number, now: Instant): Instant {
-  const { view } = device
-  if (!view.parse(device.pool, slot) || !view.isPureAck) return Number.NEGATIVE_INFINITY
-  view.reverse()
-  return lumps.dueAt(peer.flows.bucketOf(view), now)
+  if (!isPureAck(device, slot)) return Number.NEGATIVE_INFINITY
+  device.view.reverse()
+  return lumps.dueAt(peer.flows.bucketOf(device.view), now)
+}
+
+function isPureAck(device: Device, slot: number): boolean {
+  return device.view.parse(device.pool, slot) && device.view.isPureAck
 }
 
 /** Whether the inner source of the well-formed packet in `slot` is the peer's. */

@@ -287,6 +287,13 @@ export class Resequencer {
 
   /** Takes over the slot of a packet that needs no order but to go out not before `dueAt`, after others due then. */
   receiveUnordered(slot: number, sequence: number, dueAt: Instant, now: Instant): void {
+    if (!this.isNew(slot, sequence)) return
+    if (dueAt > now || this.equaliser.mayHold(dueAt)) this.equaliser.push(slot, dueAt, now)
+    else this.output.push(slot)
+  }
+
+  /** Whether the packet in `slot`, which needs no order, has not come before: else its slot is taken over, too. */
+  isNew(slot: number, sequence: number): boolean {
     const { unordered } = this
     let counter = UNORDERED_BASE + sequence
     if (unordered.newest >= 0) {
@@ -298,14 +305,10 @@ export class Resequencer {
         counter = unordered.newest + ahead
       }
     }
-    if (!unordered.accept(counter)) {
-      if (unordered.newest - counter >= REPLAY_WINDOW_WIDTH) this.drop(slot, Drop.late)
-      else this.dropDuplicate(slot)
-    } else if (dueAt > now || this.equaliser.mayHold(dueAt)) {
-      this.equaliser.push(slot, dueAt, now)
-    } else {
-      this.output.push(slot)
-    }
+    if (unordered.accept(counter)) return true
+    if (unordered.newest - counter >= REPLAY_WINDOW_WIDTH) this.drop(slot, Drop.late)
+    else this.dropDuplicate(slot)
+    return false
   }
 
   private receiveOrdered(

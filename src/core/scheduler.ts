@@ -38,6 +38,8 @@ export interface Scheduler {
    * wire, and once more for the packet with which that is reached. 0: nothing is known beyond the one packet.
    */
   runBytes(now: Instant): number
+  /** How far apart what acknowledges bulk is to come to its senders, while `bulkBytes` wait: ack-spacing.ts. */
+  ackSpacingUs(bulkBytes: number, now: Instant): DurationUs
   /** `bytes` on the wire, of one packet or of a run, were given to `path`. */
   sent(path: Path, bytes: number, now: Instant): void
   /** After a {@link pick} of 0: when to ask again if nothing else happens. */

@@ -61,6 +61,8 @@ export interface ResequencerSnapshot {
   /** Packets that came after their hole was given up. */
   readonly late: number
   readonly duplicates: number
+  /** Acknowledgements inside that gave way to newer ones, as they were to come further apart (ack-spacing.ts). */
+  readonly acksThinned: number
 }
 
 export interface QueueSnapshot {

@@ -17,6 +17,7 @@
  */
 import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../../base/time.js'
 import { AckLumps } from '../ack-lumps.js'
+import { AckSpacing } from '../ack-spacing.js'
 import { BriefFlows } from '../brief-flows.js'
 import { FarPaths } from '../far-paths.js'
 import { type FlowTable, PacketClass } from '../flow-table.js'
@@ -81,6 +82,7 @@ export class AdaptiveScheduler implements Scheduler {
   private readonly longTransfers = new LongTransfers()
   readonly flowFlags = this.longTransfers.flags
   readonly ackLumps = new AckLumps()
+  private readonly ackSpacing = new AckSpacing()
   waitUsMax = 0
   private readonly brief = new BriefFlows()
   readonly briefFlows = this.brief.flags
@@ -139,6 +141,12 @@ export class AdaptiveScheduler implements Scheduler {
     if (!this.choseBest) return 0
     const { pacer, rate, inFlightBytes } = this.chosen[0]!
     return Math.min(pacer.creditBytes(rate.pacingBytesPerSec, now), rate.inFlightBytesMax - inFlightBytes)
+  }
+
+  ackSpacingUs(bulkBytes: number, now: Instant): DurationUs {
+    // What is evened has one round trip, of which its sender is to see all.
+    if (this.equalised || this.longTransfers.evens) return 0
+    return this.ackSpacing.spacingUs(this.paths, now - this.busyFrom, bulkBytes, now)
   }
 
   sent(path: Path, bytes: number, now: Instant): void {

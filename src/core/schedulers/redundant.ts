@@ -20,6 +20,10 @@ export class RedundantScheduler implements Scheduler {
 
   review(): void {}
 
+  ackSpacingUs(): number {
+    return 0
+  }
+
   watch(): boolean {
     return false
   }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { MILLISECOND } from '../../base/time.js'
+import { PacketFlag } from '../../wire/message.js'
 import { type FlowTable, PacketClass } from '../flow-table.js'
 import { HealthMonitor } from '../health-monitor.js'
 import { Pacer } from '../pacer.js'
@@ -340,6 +341,47 @@ describe('adaptive', () => {
       expect(decide(100, { dripBytes: 2_250 })).toBe('waits')
       expect(decide(100, { dripBytes: 7_500 })).toBe('far')
     })
+  })
+
+  it('has few acknowledgements come of what has just begun, unless the delays of the paths are evened', () => {
+    const near = path(2_500_000, 10 * MILLISECOND)
+    const far = path(2_500_000, 90 * MILLISECOND)
+    for (const { rate } of [near, far]) {
+      Object.defineProperty(rate, 'baseUs', { value: rate.owdUs(0) })
+      Object.defineProperty(rate, 'rttUsMin', { value: 2 * rate.owdUs(0) })
+    }
+    Object.assign(near, { rateOutBytesPerSec: 2_500_000, onlySooner: false })
+    const scheduler = new AdaptiveScheduler()
+    scheduler.setPaths([near, far])
+    const spacingMs = (): number => scheduler.ackSpacingUs(10_000, now) / MILLISECOND
+    let now = 0
+    let packets = 0
+    const flows = { sequenceOf: (bucket: number) => (bucket === 5 ? packets : 0), isTcp: () => true }
+    const pass = (ms: number): void => {
+      for (let i = 0; i < ms; i += 10) {
+        now += 10 * MILLISECOND
+        packets += 20
+        scheduler.sent(near, 25_000, now)
+        scheduler.watch(flows as unknown as FlowTable, now)
+      }
+    }
+    pass(1_000)
+    expect(spacingMs()).toBe(4)
+    scheduler.review(true, now)
+    expect(spacingMs()).toBe(0)
+    scheduler.review(false, now)
+    expect(spacingMs()).toBe(4)
+    pass(1_500)
+    expect(spacingMs()).toBe(0)
+    // It begins again after calm, but not while a transfer is evened.
+    now += 600 * MILLISECOND
+    pass(100)
+    expect(spacingMs()).toBe(4)
+    pass(9_000)
+    expect(scheduler.flowFlags[5]).toBe(PacketFlag.Even)
+    now += 600 * MILLISECOND
+    pass(100)
+    expect(spacingMs()).toBe(0)
   })
 
   it('lets real-time packets past the pacer, and doubles them where losses were', () => {

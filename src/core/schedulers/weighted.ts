@@ -29,6 +29,10 @@ export class WeightedScheduler implements Scheduler {
 
   review(): void {}
 
+  ackSpacingUs(): number {
+    return 0
+  }
+
   watch(): boolean {
     return false
   }
