@@ -98,7 +98,7 @@ export async function runOne(
 ): Promise<boolean> {
   const result = await simulate(findScenario(name), flags, player)
   if (flags.json) print(`${JSON.stringify(jsonOf(result))}\n`)
-  else print(`${formatResult(result, undefined)}${detailsOf(result)}`)
+  else print(`${formatResult(result, knownFailing(result.scenario))}${detailsOf(result)}`)
   return result.ok
 }
 
@@ -194,7 +194,9 @@ function rowOf(result: SimulatedResult, congestion: string): string[] {
   const range = known.length > 1 ? `${percent(known[0]!)}..${percent(known.at(-1)!)}` : ''
   const median = known.length === 0 ? '' : `${percent(known[(known.length - 1) >> 1]!)} %`
   const faults = result.faults.length > 0 ? [`**${result.faults.length} faults**`] : []
-  return [result.scenario.name, congestion, median, range, speed, [...faults, ...expectations].join('; ')]
+  const expected = !result.ok && knownFailing(result.scenario) !== undefined ? ['known to fail'] : []
+  const texts = [...faults, ...expectations, ...expected]
+  return [result.scenario.name, congestion, median, range, speed, texts.join('; ')]
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[], markdown: boolean): string {
