@@ -117,7 +117,7 @@ export interface Conservation extends LedgerSummary {
   diedWithRestart: number
   /** Acknowledgements that gave way to newer ones in the queue. */
   acksThinned?: number
-  /** ... and those that had come already. */
+  /** ... and after they had come. */
   acksSpaced?: number
 }
 

@@ -18,7 +18,7 @@ import { leastBaseUs, type Path } from './path.js'
 const STARTING_US = 2 * SECOND
 /** A path that is so much further one way than the nearest is not found by itself. */
 const SPREAD_US_MIN = 30 * MILLISECOND
-/** Paths that are less apart are near ones together. */
+/** Paths that are less far apart are near ones together. */
 const NEAR_US = 8 * MILLISECOND
 /** A path has room while its pacer has had nothing for so long; when none has had any for so long, all are full. */
 const ROOM_US = 2 * MILLISECOND

@@ -1,7 +1,7 @@
 import type { PacketPool } from '../base/packet-pool.js'
 import type { SlotRing } from '../base/slot-ring.js'
 import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../base/time.js'
-import { BUCKET_UNORDERED, BUCKETS, PacketFlag, SEQUENCE_MASK, sequenceDifference } from '../wire/message.js'
+import { BUCKETS, PacketFlag, SEQUENCE_MASK, sequenceDifference } from '../wire/message.js'
 import { HOLD_US_MAX } from './constants.js'
 import { Drop, type DropCounters } from './drop-reasons.js'
 import { EQUALISER_SPREAD_US_MAX, Equaliser } from './equaliser.js'
@@ -145,7 +145,7 @@ export class Resequencer {
   }
 
   /**
-   * Takes over the slot of one packet.
+   * Takes over the slot of one packet that has an order: not of `BUCKET_UNORDERED`, see {@link receiveUnordered}.
    *
    * @param stampUs when it was sent, by the sender's clock, unwrapped
    * @param flags {@link PacketFlag} bits
@@ -161,12 +161,9 @@ export class Resequencer {
     if (
       sequence === this.expected[bucket] &&
       this.missingCount[bucket] === 0 &&
-      this.held.first[bucket] === NONE &&
-      bucket !== BUCKET_UNORDERED
+      this.held.first[bucket] === NONE
     ) {
       this.deliver(slot, bucket, sequence, stampUs, flags, now)
-    } else if (bucket === BUCKET_UNORDERED) {
-      this.receiveUnordered(slot, sequence, Number.NEGATIVE_INFINITY, now)
     } else {
       this.receiveOrdered(slot, bucket, sequence, stampUs, flags, now)
     }

@@ -26,13 +26,17 @@ export function start(options: ResequencerOptions = {}): void {
 
 /** A packet named `bucket:sequence` comes. */
 export function receive(bucket: number, sequence: number, stampUs = 0, now = 0, flags = 0): void {
+  if (bucket === BUCKET_UNORDERED) {
+    receiveUnordered(sequence, Number.NEGATIVE_INFINITY, now)
+    return
+  }
   const slot = take(bucket, sequence)
   resequencer.receive(slot, bucket, sequence & SEQUENCE_MASK, stampUs, flags, now)
 }
 
 /** One that needs no order comes, and is to go on at `dueAt`. */
 export function receiveUnordered(sequence: number, dueAt: Instant, now: Instant): void {
-  resequencer.receiveUnordered(take(BUCKET_UNORDERED, sequence), sequence, dueAt, now)
+  resequencer.receiveUnordered(take(BUCKET_UNORDERED, sequence), sequence & SEQUENCE_MASK, dueAt, now)
 }
 
 function take(bucket: number, sequence: number): number {
