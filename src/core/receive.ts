@@ -304,6 +304,8 @@ function receiveUnordered(device: Device, peer: Peer, slot: number, sequence: nu
   const { resequencer, scheduler, spacedAcks } = peer
   const lumps = scheduler.ackLumps
   if (lumps?.mayHold(now)) {
+    // What comes now might go on at once, and is not to overtake them.
+    if (spacedAcks.isWaiting) spacedAcks.release(now)
     resequencer.receiveUnordered(slot, sequence, ackDueAt(device, peer, lumps, slot, now), now)
     return
   }
