@@ -89,6 +89,17 @@ describe('a transfer that fills the near path and leaves the far one empty', () 
     expect(holds()).not.toEqual([])
   })
 
+  it('has them go on as they came, closer together, while no more is carried than by the near path', () => {
+    lines[1]!.carries = 2
+    pass(0.9)
+    const begin = now
+    expect(lumps.dueAt(BUCKET, begin)).toBe(begin + 40 * MILLISECOND)
+    expect(lumps.dueAt(BUCKET, begin + 20 * MILLISECOND)).toBeCloseTo(begin + 46 * MILLISECOND)
+    expect(lumps.dueAt(BUCKET, begin + 57 * MILLISECOND)).toBeCloseTo(begin + 57.1 * MILLISECOND)
+    expect(lumps.mayHold(begin + 57 * MILLISECOND)).toBe(true)
+    expect(lumps.dueAt(BUCKET, begin + 58 * MILLISECOND)).toBeLessThan(begin + 58 * MILLISECOND)
+  })
+
   it('lets what acknowledges other flows go at once', () => {
     pass(2)
     expect(holds(BUCKET + 1)).toEqual([])
