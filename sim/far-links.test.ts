@@ -1,6 +1,6 @@
 /**
  * Links of different delay: what has just begun (core/schedulers/adaptive.ts), CUBIC's first seconds (core/ack-spacing.ts)
- * and BBR's (core/ack-lumps.ts), and its long transfer from when it is evened on (core/long-transfers.ts).
+ * and BBR's (core/ack-lumps.ts), and its long transfer from when it is evened on (core/long-transfers.ts, core/ack-delay.ts).
  */
 import { beforeAll, expect, test } from 'vitest'
 import { loadPrimitives } from '../src/io/primitives.js'
@@ -34,6 +34,10 @@ const FARTHER_CELL: readonly LinkRow[] = [
 const THIN_AND_FARTHER_CELL: readonly LinkRow[] = [
   [6, 20],
   [50, 240],
+]
+const THIN_AND_FAR: readonly LinkRow[] = [
+  [50, 20],
+  [20, 240],
 ]
 const NEAR_AND_FAR: readonly LinkRow[] = [
   [40, 20],
@@ -73,6 +77,8 @@ test.each([
   { name: 'the same by a thin line', links: FAR_CELL, percent: 90, pingMs: 45, from: 2, seconds: 7 },
   // Without: 50 %, as by land alone.
   { name: 'land and satellite', links: SATELLITE, percent: 80, pingMs: 60 },
+  // Its round trip measured every ten seconds: 94 %.
+  { name: 'a transfer of 45 seconds', links: THIN_AND_FAR, percent: 97, pingMs: 30, from: 15, seconds: 30 },
   // 66 % when the last one, which is thin, kept the others from being evened.
   { name: 'eight links', links: EIGHT, percent: 90, pingMs: 30 },
   // BBR sees a lower round trip at 6 s and does not look again when it is expected to. Not let go in time: 18 %, then 33.

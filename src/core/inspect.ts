@@ -42,7 +42,7 @@ function inspectPeer(peer: Peer, now: Instant): PeerFigures {
       acksThinned: egress.acksThinned,
       headerBytesSaved: peer.contextsOut.savedBytes,
       evened: countEvened(peer.scheduler.flowFlags),
-      lumped: peer.scheduler.ackLumps?.count ?? 0,
+      lumped: peer.scheduler.lumpedFlows,
     },
     paths: peer.paths.map((path) => inspectPath(path, peer, now)),
   }

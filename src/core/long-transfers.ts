@@ -87,6 +87,8 @@ export class LongTransfers {
   readonly flags = new Uint8Array(BUCKETS)
   /** Whether there is any that is. */
   evens = false
+  /** By bucket: 1 if the transfer stands still, as while BBR looks. */
+  readonly still = new Uint8Array(BUCKETS)
   /** By bucket: its next sequence when it was last looked at, and the packets that it usually has in {@link WATCH_US}. */
   private readonly sequence = new Uint32Array(BUCKETS)
   private readonly usual = new Float64Array(BUCKETS)
@@ -168,8 +170,9 @@ export class LongTransfers {
       this.stillAt[bucket] = Number.NEGATIVE_INFINITY
       return
     }
+    this.still[bucket] = packets < STILL_SHARE * usual ? 1 : 0
     if (this.flags[bucket] !== 0) this.noteLook(bucket, packets)
-    else if (packets < STILL_SHARE * usual) this.stillAt[bucket] = now
+    else if (this.still[bucket] === 1) this.stillAt[bucket] = now
     this.usual[bucket] = usual + (packets - usual) * USUAL_WEIGHT
     if (packets >= BUSY_PACKETS_MIN) {
       this.busyAt[bucket] = now
@@ -225,7 +228,7 @@ export class LongTransfers {
 }
 
 /** Between the nearest and the farthest, of those that have been measured. */
-function spreadUs(paths: readonly Path[]): DurationUs {
+export function spreadUs(paths: readonly Path[]): DurationUs {
   let least = Number.POSITIVE_INFINITY
   let most = Number.NEGATIVE_INFINITY
   for (const { rate } of paths) {

@@ -35,7 +35,6 @@ import {
   SEQUENCE_MASK,
   STAMP_MASK,
 } from '../wire/message.js'
-import type { AckLumps } from './ack-lumps.js'
 import { followLocal, sameRemote } from './address.js'
 import type { Device } from './device.js'
 import { Drop } from './drop-reasons.js'
@@ -299,14 +298,13 @@ function accept(
   else peer.resequencer.receive(slot, bucket, sequence, peer.clock.sentAt, stampAndFlags & 0xf, now)
 }
 
-/** What needs no order goes on at once, but for acknowledgements that are to come in lumps, or apart. */
+/** What needs no order goes on at once, but for acknowledgements that are to come later, in lumps, or apart. */
 function receiveUnordered(device: Device, peer: Peer, slot: number, sequence: number, now: Instant): void {
   const { resequencer, scheduler, spacedAcks } = peer
-  const lumps = scheduler.ackLumps
-  if (lumps?.mayHold(now)) {
+  if (scheduler.mayHoldAcks(now)) {
     // What comes now might go on at once, and is not to overtake them.
     if (spacedAcks.isWaiting) spacedAcks.release(now)
-    resequencer.receiveUnordered(slot, sequence, ackDueAt(device, peer, lumps, slot, now), now)
+    resequencer.receiveUnordered(slot, sequence, ackDueAt(device, peer, slot, now), now)
     return
   }
   const spacingUs = scheduler.ackSpacingUs(peer.egress.bytesBulk, now)
@@ -317,11 +315,11 @@ function receiveUnordered(device: Device, peer: Peer, slot: number, sequence: nu
   }
 }
 
-/** When the packet in `slot` is to go on: in the past but for what acknowledges a transfer that {@link AckLumps} is about. */
-function ackDueAt(device: Device, peer: Peer, lumps: AckLumps, slot: number, now: Instant): Instant {
+/** When the packet in `slot` is to go on: in the past but for what acknowledges a transfer for which the scheduler holds it. */
+function ackDueAt(device: Device, peer: Peer, slot: number, now: Instant): Instant {
   if (!isPureAck(device, slot)) return Number.NEGATIVE_INFINITY
   device.view.reverse()
-  return lumps.dueAt(peer.flows.bucketOf(device.view), now)
+  return peer.scheduler.ackDueAt(peer.flows.bucketOf(device.view), now)
 }
 
 function isPureAck(device: Device, slot: number): boolean {

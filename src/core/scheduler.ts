@@ -1,5 +1,4 @@
 import type { DurationUs, Instant } from '../base/time.js'
-import type { AckLumps } from './ack-lumps.js'
 import type { FlowTable } from './flow-table.js'
 import type { Path } from './path.js'
 
@@ -14,8 +13,8 @@ export interface Scheduler {
   readonly flowFlags: Uint8Array
   /** By bucket: 1 if the flow is brief so far, if that is of interest. */
   readonly briefFlows: Uint8Array<ArrayBuffer> | undefined
-  /** Which acknowledgements of what is sent are held back, if any are. */
-  readonly ackLumps: AckLumps | undefined
+  /** Transfers whose acknowledgements come in lumps: ack-lumps.ts. */
+  readonly lumpedFlows: number
   /** How long bulk waits for a near path while a far one is free. */
   readonly waitUsMax: DurationUs
   /** The set of paths that carry data changed. */
@@ -38,6 +37,10 @@ export interface Scheduler {
    * wire, and once more for the packet with which that is reached. 0: nothing is known beyond the one packet.
    */
   runBytes(now: Instant): number
+  /** Whether acknowledgements of what is sent may have to wait that come in now. */
+  mayHoldAcks(now: Instant): boolean
+  /** When one that comes in now is to go on, of what went out in `bucket`; may be past. */
+  ackDueAt(bucket: number, now: Instant): Instant
   /** How far apart what acknowledges bulk is to come to its senders, while `bulkBytes` wait: ack-spacing.ts. */
   ackSpacingUs(bulkBytes: number, now: Instant): DurationUs
   /** `bytes` on the wire, of one packet or of a run, were given to `path`. */

@@ -16,12 +16,13 @@
  * a budget. The path that it takes is kept quick for it; one that carries only bulk may hold a longer queue.
  */
 import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../../base/time.js'
+import { AckDelay } from '../ack-delay.js'
 import { AckLumps } from '../ack-lumps.js'
 import { AckSpacing } from '../ack-spacing.js'
 import { BriefFlows } from '../brief-flows.js'
 import { FarPaths } from '../far-paths.js'
 import { type FlowTable, PacketClass } from '../flow-table.js'
-import { LongTransfers } from '../long-transfers.js'
+import { LongTransfers, spreadUs } from '../long-transfers.js'
 import type { Path } from '../path.js'
 import type { Scheduler } from '../scheduler.js'
 
@@ -81,7 +82,8 @@ export class AdaptiveScheduler implements Scheduler {
   private readonly farPaths = new FarPaths()
   private readonly longTransfers = new LongTransfers()
   readonly flowFlags = this.longTransfers.flags
-  readonly ackLumps = new AckLumps()
+  private readonly ackLumps = new AckLumps()
+  private readonly ackDelay = new AckDelay()
   private readonly ackSpacing = new AckSpacing()
   waitUsMax = 0
   private readonly brief = new BriefFlows()
@@ -122,6 +124,7 @@ export class AdaptiveScheduler implements Scheduler {
     if (this.longTransfers.watch(flows, this.paths, now)) this.farPaths.useAll(this.paths)
     // With one delay for all packets no path is far.
     this.ackLumps.watch(this.longTransfers, flows, this.equalised ? [] : this.paths, now)
+    this.ackDelay.watch(this.longTransfers, spreadUs(this.paths), now)
     let bytesPerSec = 0
     for (const { rate } of this.paths) bytesPerSec += rate.rateBytesPerSec
     return this.brief.watch(flows, bytesPerSec, now)
@@ -141,6 +144,18 @@ export class AdaptiveScheduler implements Scheduler {
     if (!this.choseBest) return 0
     const { pacer, rate, inFlightBytes } = this.chosen[0]!
     return Math.min(pacer.creditBytes(rate.pacingBytesPerSec, now), rate.inFlightBytesMax - inFlightBytes)
+  }
+
+  get lumpedFlows(): number {
+    return this.ackLumps.count
+  }
+
+  mayHoldAcks(now: Instant): boolean {
+    return this.ackLumps.mayHold(now) || this.ackDelay.mayHold(now)
+  }
+
+  ackDueAt(bucket: number, now: Instant): Instant {
+    return Math.max(this.ackLumps.dueAt(bucket, now), this.ackDelay.dueAt(bucket, now))
   }
 
   ackSpacingUs(bulkBytes: number, now: Instant): DurationUs {

@@ -13,7 +13,7 @@ export class WeightedScheduler implements Scheduler {
   readonly repairs = false
   readonly chosen: Path[] = []
   readonly flowFlags = new Uint8Array(BUCKETS)
-  readonly ackLumps = undefined
+  readonly lumpedFlows = 0
   readonly waitUsMax = 0
   readonly briefFlows = undefined
   private paths: readonly Path[] = []
@@ -28,6 +28,14 @@ export class WeightedScheduler implements Scheduler {
   }
 
   review(): void {}
+
+  mayHoldAcks(): boolean {
+    return false
+  }
+
+  ackDueAt(): Instant {
+    return Number.NEGATIVE_INFINITY
+  }
 
   ackSpacingUs(): number {
     return 0
