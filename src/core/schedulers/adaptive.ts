@@ -10,7 +10,8 @@
  * where one is as far as a satellite, all bulk does.
  *
  * Far paths that lower the sum are left out, see far-paths.ts; long transfers are evened, see long-transfers.ts. What
- * acknowledges them may come further apart at first, see ack-spacing.ts, and then in lumps, see ack-lumps.ts.
+ * acknowledges them may come further apart at first, see ack-spacing.ts, then in lumps, see ack-lumps.ts, and, once they
+ * are evened, a little later, see ack-delay.ts.
  *
  * Real-time packets and pure ACKs never wait for a pacer. A real-time packet is doubled when its path is in doubt, on
  * a budget. The path that it takes is kept quick for it; one that carries only bulk may hold a longer queue.
