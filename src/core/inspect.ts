@@ -42,7 +42,7 @@ function inspectPeer(peer: Peer, now: Instant): PeerFigures {
       acksThinned: egress.acksThinned,
       headerBytesSaved: peer.contextsOut.savedBytes,
       evened: countEvened(peer.scheduler.flowFlags),
-      lumped: peer.scheduler.lumpedFlows,
+      lumped: peer.scheduler.ackTiming?.lumped ?? 0,
     },
     paths: peer.paths.map((path) => inspectPath(path, peer, now)),
   }

@@ -300,26 +300,30 @@ function accept(
 
 /** What needs no order goes on at once, but for acknowledgements that are to come later, in lumps, or apart. */
 function receiveUnordered(device: Device, peer: Peer, slot: number, sequence: number, now: Instant): void {
-  const { resequencer, scheduler, spacedAcks } = peer
-  if (scheduler.mayHoldAcks(now)) {
+  const { resequencer, spacedAcks } = peer
+  const { ackTiming } = peer.scheduler
+  if (ackTiming === undefined) {
+    resequencer.receiveUnordered(slot, sequence, Number.NEGATIVE_INFINITY, now)
+  } else if (ackTiming.mayHold(now)) {
     // What comes now might go on at once, and is not to overtake them.
     if (spacedAcks.isWaiting) spacedAcks.release(now)
-    resequencer.receiveUnordered(slot, sequence, ackDueAt(device, peer, slot, now), now)
-    return
-  }
-  const spacingUs = scheduler.ackSpacingUs(peer.egress.bytesBulk, now)
-  if ((spacingUs > 0 || spacedAcks.isWaiting) && isPureAck(device, slot)) {
-    if (resequencer.isNew(slot, sequence)) spacedAcks.receive(slot, spacingUs, now)
+    const isAck = isPureAck(device, slot)
+    const dueAt = isAck ? ackTiming.dueAt(bucketAcknowledged(device, peer), now) : Number.NEGATIVE_INFINITY
+    resequencer.receiveUnordered(slot, sequence, dueAt, now)
   } else {
-    resequencer.receiveUnordered(slot, sequence, Number.NEGATIVE_INFINITY, now)
+    const spacingUs = ackTiming.spacingUs(peer.egress.bytesBulk, now)
+    if ((spacingUs > 0 || spacedAcks.isWaiting) && isPureAck(device, slot)) {
+      if (resequencer.isNew(slot, sequence)) spacedAcks.receive(slot, spacingUs, now)
+    } else {
+      resequencer.receiveUnordered(slot, sequence, Number.NEGATIVE_INFINITY, now)
+    }
   }
 }
 
-/** When the packet in `slot` is to go on: in the past but for what acknowledges a transfer for which the scheduler holds it. */
-function ackDueAt(device: Device, peer: Peer, slot: number, now: Instant): Instant {
-  if (!isPureAck(device, slot)) return Number.NEGATIVE_INFINITY
+/** The bucket in which went out what the packet in the device's view acknowledges. */
+function bucketAcknowledged(device: Device, peer: Peer): number {
   device.view.reverse()
-  return peer.scheduler.ackDueAt(peer.flows.bucketOf(device.view), now)
+  return peer.flows.bucketOf(device.view)
 }
 
 function isPureAck(device: Device, slot: number): boolean {

@@ -1,4 +1,5 @@
 import type { DurationUs, Instant } from '../base/time.js'
+import type { AckTiming } from './ack-timing.js'
 import type { FlowTable } from './flow-table.js'
 import type { Path } from './path.js'
 
@@ -13,8 +14,8 @@ export interface Scheduler {
   readonly flowFlags: Uint8Array
   /** By bucket: 1 if the flow is brief so far, if that is of interest. */
   readonly briefFlows: Uint8Array<ArrayBuffer> | undefined
-  /** Transfers whose acknowledgements come in lumps: ack-lumps.ts. */
-  readonly lumpedFlows: number
+  /** When acknowledgements go on that come in; undefined: at once. */
+  readonly ackTiming: AckTiming | undefined
   /** How long bulk waits for a near path while a far one is free. */
   readonly waitUsMax: DurationUs
   /** The set of paths that carry data changed. */
@@ -37,12 +38,6 @@ export interface Scheduler {
    * wire, and once more for the packet with which that is reached. 0: nothing is known beyond the one packet.
    */
   runBytes(now: Instant): number
-  /** Whether acknowledgements of what is sent may have to wait that come in now. */
-  mayHoldAcks(now: Instant): boolean
-  /** When one that comes in now is to go on, of what went out in `bucket`; may be past. */
-  ackDueAt(bucket: number, now: Instant): Instant
-  /** How far apart what acknowledges bulk is to come to its senders, while `bulkBytes` wait: ack-spacing.ts. */
-  ackSpacingUs(bulkBytes: number, now: Instant): DurationUs
   /** `bytes` on the wire, of one packet or of a run, were given to `path`. */
   sent(path: Path, bytes: number, now: Instant): void
   /** After a {@link pick} of 0: when to ask again if nothing else happens. */

@@ -9,21 +9,19 @@
  * last it takes only what brings it there soonest, see brief-flows.ts, and by itself at first, too, where a path is far;
  * where one is as far as a satellite, all bulk does.
  *
- * Far paths that lower the sum are left out, see far-paths.ts; long transfers are evened, see long-transfers.ts. What
- * acknowledges them may come further apart at first, see ack-spacing.ts, then in lumps, see ack-lumps.ts, and, once they
- * are evened, a little later, see ack-delay.ts.
+ * Far paths that lower the sum are left out, see far-paths.ts; long transfers are evened, see long-transfers.ts, and what
+ * acknowledges them may have to wait, see ack-timing.ts.
  *
  * Real-time packets and pure ACKs never wait for a pacer. A real-time packet is doubled when its path is in doubt, on
  * a budget. The path that it takes is kept quick for it; one that carries only bulk may hold a longer queue.
  */
 import { type DurationUs, type Instant, MILLISECOND, NEVER, SECOND } from '../../base/time.js'
-import { AckDelay } from '../ack-delay.js'
-import { AckLumps } from '../ack-lumps.js'
-import { AckSpacing } from '../ack-spacing.js'
+import { AckTiming } from '../ack-timing.js'
 import { BriefFlows } from '../brief-flows.js'
+import { BusyPeriod } from '../busy-period.js'
 import { FarPaths } from '../far-paths.js'
 import { type FlowTable, PacketClass } from '../flow-table.js'
-import { LongTransfers, spreadUs } from '../long-transfers.js'
+import { LongTransfers } from '../long-transfers.js'
 import type { Path } from '../path.js'
 import type { Scheduler } from '../scheduler.js'
 
@@ -62,9 +60,6 @@ const BRIEF_US_MAX = 400 * MILLISECOND
 const WAIT_FROM_US = 150 * MILLISECOND
 /** ... or where the near path carries less than this meanwhile, as a window of that size is soon there. */
 const WAIT_BYTES_MIN = 80_000
-/** Calm is less than this share of a path's rate, and is found at most so long after a transfer. */
-const CALM_SHARE = 0.1
-const CALM_US = 500 * MILLISECOND
 /** A path at its in-flight cap is no candidate now; it may be in about this time. */
 const CAP_WAIT_US = 5 * MILLISECOND
 /** Tick of the pacers: at most this often, and never later than their 2 ms of credit. */
@@ -83,9 +78,8 @@ export class AdaptiveScheduler implements Scheduler {
   private readonly farPaths = new FarPaths()
   private readonly longTransfers = new LongTransfers()
   readonly flowFlags = this.longTransfers.flags
-  private readonly ackLumps = new AckLumps()
-  private readonly ackDelay = new AckDelay()
-  private readonly ackSpacing = new AckSpacing()
+  private readonly busy = new BusyPeriod()
+  readonly ackTiming = new AckTiming(this.longTransfers, this.busy)
   waitUsMax = 0
   private readonly brief = new BriefFlows()
   readonly briefFlows = this.brief.flags
@@ -94,9 +88,6 @@ export class AdaptiveScheduler implements Scheduler {
   private copyBytes = COPY_BYTES_MAX / 4
   /** The last bulk packet's path was the best and not merely a free one. */
   private choseBest = false
-  /** What was sent would keep a line busy that has a tenth of the rate ({@link CALM_SHARE}), since then and until then. */
-  private busyFrom: Instant = Number.NEGATIVE_INFINITY
-  private busyUntil: Instant = Number.NEGATIVE_INFINITY
 
   setPaths(paths: readonly Path[]): void {
     // They are the same when a session was renewed, or a path is late: what was found about them holds.
@@ -123,9 +114,7 @@ export class AdaptiveScheduler implements Scheduler {
   watch(flows: FlowTable, now: Instant): boolean {
     // What was found about the paths does not hold for a transfer that is evened from now on, or no longer.
     if (this.longTransfers.watch(flows, this.paths, now)) this.farPaths.useAll(this.paths)
-    // With one delay for all packets no path is far.
-    this.ackLumps.watch(this.longTransfers, flows, this.equalised ? [] : this.paths, now)
-    this.ackDelay.watch(this.longTransfers, spreadUs(this.paths), now)
+    this.ackTiming.watch(flows, this.paths, this.equalised, now)
     let bytesPerSec = 0
     for (const { rate } of this.paths) bytesPerSec += rate.rateBytesPerSec
     return this.brief.watch(flows, bytesPerSec, now)
@@ -147,31 +136,11 @@ export class AdaptiveScheduler implements Scheduler {
     return Math.min(pacer.creditBytes(rate.pacingBytesPerSec, now), rate.inFlightBytesMax - inFlightBytes)
   }
 
-  get lumpedFlows(): number {
-    return this.ackLumps.count
-  }
-
-  mayHoldAcks(now: Instant): boolean {
-    return this.ackLumps.mayHold(now) || this.ackDelay.mayHold(now)
-  }
-
-  ackDueAt(bucket: number, now: Instant): Instant {
-    return Math.max(this.ackLumps.dueAt(bucket, now), this.ackDelay.dueAt(bucket, now))
-  }
-
-  ackSpacingUs(bulkBytes: number, now: Instant): DurationUs {
-    // What is evened has one round trip, of which its sender is to see all.
-    if (this.equalised || this.longTransfers.evens) return 0
-    return this.ackSpacing.spacingUs(this.paths, now - this.busyFrom, bulkBytes, now)
-  }
-
   sent(path: Path, bytes: number, now: Instant): void {
     path.pacer.sent(bytes, path.rate.pacingBytesPerSec, now)
     path.rate.onSent(bytes, now)
     path.unsealedBytes += bytes
-    if (now >= this.busyUntil) this.busyFrom = this.busyUntil = now
-    const calmUs = (bytes * 1e6) / (CALM_SHARE * path.rate.rateBytesPerSec)
-    this.busyUntil = Math.min(this.busyUntil + calmUs, now + CALM_US)
+    this.busy.sent(bytes, path.rate.rateBytesPerSec, now)
     this.copyBytes = Math.min(COPY_BYTES_MAX, this.copyBytes + bytes * COPY_SHARE)
   }
 
@@ -230,7 +199,7 @@ export class AdaptiveScheduler implements Scheduler {
       // While it waits the free path is filled by those that last.
       if (brief && this.brief.hasLasting) return laterUs
       const briefUs = BRIEF_TIMES * (free.rate.baseUs - rate.baseUs - BRIEF_FROM_US)
-      if (now - this.busyFrom < Math.min(BRIEF_US_MAX, briefUs)) return laterUs
+      if (this.busy.ageUs(now) < Math.min(BRIEF_US_MAX, briefUs)) return laterUs
       if (this.isWaitedFor(best, free)) return laterUs
     }
     const isBusy = best.rateOutBytesPerSec > BUSY_SHARE * rate.rateBytesPerSec

@@ -9,7 +9,7 @@ export class RedundantScheduler implements Scheduler {
   readonly repairs = false
   readonly chosen: Path[] = []
   readonly flowFlags = new Uint8Array(BUCKETS)
-  readonly lumpedFlows = 0
+  readonly ackTiming = undefined
   readonly waitUsMax = 0
   readonly briefFlows = undefined
   private paths: readonly Path[] = []
@@ -19,18 +19,6 @@ export class RedundantScheduler implements Scheduler {
   }
 
   review(): void {}
-
-  mayHoldAcks(): boolean {
-    return false
-  }
-
-  ackDueAt(): Instant {
-    return Number.NEGATIVE_INFINITY
-  }
-
-  ackSpacingUs(): number {
-    return 0
-  }
 
   watch(): boolean {
     return false

@@ -353,7 +353,7 @@ describe('adaptive', () => {
     Object.assign(near, { rateOutBytesPerSec: 2_500_000, onlySooner: false })
     const scheduler = new AdaptiveScheduler()
     scheduler.setPaths([near, far])
-    const spacingMs = (): number => scheduler.ackSpacingUs(10_000, now) / MILLISECOND
+    const spacingMs = (): number => scheduler.ackTiming.spacingUs(10_000, now) / MILLISECOND
     let now = 0
     let packets = 0
     const flows = { sequenceOf: (bucket: number) => (bucket === 5 ? packets : 0), isTcp: () => true }
@@ -368,8 +368,10 @@ describe('adaptive', () => {
     pass(1_000)
     expect(spacingMs()).toBe(4)
     scheduler.review(true, now)
+    pass(10)
     expect(spacingMs()).toBe(0)
     scheduler.review(false, now)
+    pass(10)
     expect(spacingMs()).toBe(4)
     pass(1_500)
     expect(spacingMs()).toBe(0)
