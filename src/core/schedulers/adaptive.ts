@@ -4,10 +4,10 @@
  *
  * Bulk waits for the pacer and the in-flight cap of a path. When the best path is busy, the next best that is free
  * takes the packet, unless waiting would cost less than half the difference in delay, and at most 8 ms, or 2 under
- * load, or a tenth of the difference: a slow link is used early rather than late, since a sender inside that sees its
- * packets wait slows down. But what has just begun may be a page, which is there with its last packet: beside flows that
- * last it takes only what brings it there soonest, see brief-flows.ts, and by itself at first, too, where a path is far;
- * where one is as far as a satellite, all bulk does.
+ * load, or a tenth of the difference unless all has one delay: a slow link is used early rather than late, since a
+ * sender inside that sees its packets wait slows down. But what has just begun may be a page, which is there with
+ * its last packet: beside flows that last it takes only what brings it there soonest, see brief-flows.ts, and by
+ * itself at first, too, where a path is far; where one is as far as a satellite, all bulk does.
  *
  * Far paths that lower the sum are left out, see far-paths.ts; long transfers are evened, see long-transfers.ts, and what
  * acknowledges them may have to wait, see ack-timing.ts.
@@ -38,6 +38,8 @@ const BUSY_SHARE = 0.5
 /**
  * ... and to a path that is far, at least this share of the difference: all that goes by the near ones later waits for
  * what went there (kernel, 20/40 + 20/600 ms, BBR: 39 % of the sum with 2 ms, 49 % with 28, as with the near one alone).
+ * Not if it is evened: what it waits is added to the delay of all, and BBR, which sees that come as it grows, stops (model,
+ * 24 pairs with a satellite: 95.4 % of the sum with 28 ms, 97.7 with 2).
  */
 const SPILL_SHARE = 0.1
 /**
@@ -195,15 +197,16 @@ export class AdaptiveScheduler implements Scheduler {
     now: Instant,
   ): DurationUs {
     const { rate } = best
-    if (!this.equalised) {
-      // While it waits the free path is filled by those that last.
-      if (brief && this.brief.hasLasting) return laterUs
-      const briefUs = BRIEF_TIMES * (free.rate.baseUs - rate.baseUs - BRIEF_FROM_US)
-      if (this.busy.ageUs(now) < Math.min(BRIEF_US_MAX, briefUs)) return laterUs
-      if (this.isWaitedFor(best, free)) return laterUs
-    }
+    // While it waits the free path is filled by those that last.
+    if (brief && this.brief.hasLasting && !this.equalised) return laterUs
     const isBusy = best.rateOutBytesPerSec > BUSY_SHARE * rate.rateBytesPerSec
-    return Math.min(laterUs / 2, Math.max(isBusy ? SPILL_US_BUSY : SPILL_US_MAX, SPILL_SHARE * laterUs))
+    const spillUs = isBusy ? SPILL_US_BUSY : SPILL_US_MAX
+    // What is evened comes no sooner by a near path, nor does it begin again with a pause, as BBR's when it measures.
+    if (this.equalised || this.longTransfers.evens) return Math.min(laterUs / 2, spillUs)
+    const briefUs = BRIEF_TIMES * (free.rate.baseUs - rate.baseUs - BRIEF_FROM_US)
+    if (this.busy.ageUs(now) < Math.min(BRIEF_US_MAX, briefUs)) return laterUs
+    if (this.isWaitedFor(best, free)) return laterUs
+    return Math.min(laterUs / 2, Math.max(spillUs, SPILL_SHARE * laterUs))
   }
 
   /** Whether bulk waits for `near` unless `far` brings it sooner, however long it has gone on. */

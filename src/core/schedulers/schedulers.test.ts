@@ -288,7 +288,7 @@ describe('adaptive', () => {
       expect(decide(151, { busyUs })).toBe('waits')
       expect(decide(280, { busyUs, waiting: 600_000 })).toBe('waits')
       expect(decide(280, { busyUs, waiting: 700_000 })).toBe('far')
-      expect(decide(280, { busyUs, equalised: true })).toBe('far')
+      expect(decide(280, { busyUs, equalised: true, waiting: 25_000 })).toBe('far')
       // 84,000 and 78,400 bytes in 280 ms.
       expect(decide(280, { busyUs, bytesPerSec: 300_000, waiting: 60_000 })).toBe('waits')
       expect(decide(280, { busyUs, bytesPerSec: 280_000, waiting: 60_000 })).toBe('far')
@@ -341,6 +341,38 @@ describe('adaptive', () => {
       expect(decide(100, { dripBytes: 2_250 })).toBe('waits')
       expect(decide(100, { dripBytes: 7_500 })).toBe('far')
     })
+  })
+
+  it('uses a far path early, and after a pause, too, where that delays nothing, as the transfer is evened', () => {
+    const near = path(2_500_000, 20 * MILLISECOND)
+    const far = path(2_500_000, 120 * MILLISECOND)
+    for (const { rate } of [near, far]) Object.defineProperty(rate, 'baseUs', { value: rate.owdUs(0) })
+    Object.assign(near, { rateOutBytesPerSec: 2_500_000 })
+    const scheduler = new AdaptiveScheduler()
+    scheduler.setPaths([near, far])
+    let now = 0
+    let packets = 0
+    const flows = { sequenceOf: (bucket: number) => (bucket === 5 ? packets : 0), isTcp: () => true }
+    const pass = (ms: number): void => {
+      for (let i = 0; i < ms; i += 10) {
+        now += 10 * MILLISECOND
+        packets += 20
+        scheduler.sent(near, 25_000, now)
+        scheduler.watch(flows as unknown as FlowTable, now)
+      }
+    }
+    /** Where the near path is busy, and bulk waits that it carries in 6 ms. */
+    const chosen = (): Path | undefined => {
+      scheduler.sent(near, 30_000, now)
+      return scheduler.pick(PacketClass.Bulk, 15_000, now) === 1 ? scheduler.chosen[0] : undefined
+    }
+    pass(5_000)
+    expect(chosen()).toBe(undefined)
+    pass(5_000)
+    expect(scheduler.flowFlags[5]).toBe(PacketFlag.Even)
+    expect(chosen() === far).toBe(true)
+    now += 600 * MILLISECOND
+    expect(chosen() === far).toBe(true)
   })
 
   it('has few acknowledgements come of what has just begun, unless the delays of the paths are evened', () => {
