@@ -4,10 +4,11 @@
  *
  * Bulk waits for the pacer and the in-flight cap of a path. When the best path is busy, the next best that is free
  * takes the packet, unless waiting would cost less than half the difference in delay, and at most 8 ms, or 2 under
- * load, or a tenth of the difference unless all has one delay: a slow link is used early rather than late, since a
- * sender inside that sees its packets wait slows down. But what has just begun may be a page, which is there with
- * its last packet: beside flows that last it takes only what brings it there soonest, see brief-flows.ts, and by
- * itself at first, too, where a path is far; where one is as far as a satellite, all bulk does.
+ * load, or a tenth of the difference but for what is evened beside a satellite: a slow link is used early rather
+ * than late, since a sender inside that sees its packets wait slows down. But what has just begun may be a page,
+ * which is there with its last packet: beside flows that last it takes only what brings it there soonest, see
+ * brief-flows.ts, and by itself at first, too, where a path is far; where one is as far as a satellite, all bulk
+ * does.
  *
  * Far paths that lower the sum are left out, see far-paths.ts; long transfers are evened, see long-transfers.ts, and what
  * acknowledges them may have to wait, see ack-timing.ts.
